@@ -1,0 +1,46 @@
+// Elements to f32: exact for every storage type. A row's last elements are read one by one, never past its end.
+template <element E>
+inline constexpr int size_of = E == element::f32 ? 4 : 2;
+
+template <element E>
+GQA_INLINE float widen_one(const char* p) {
+  float x;
+  if constexpr (E == element::f32) {
+    __builtin_memcpy(&x, p, 4);
+  } else {
+    std::uint16_t half;
+    __builtin_memcpy(&half, p, 2);
+    const std::uint32_t bits = E == element::f16 ? f32_bits_from_f16(half) : f32_bits_from_bf16(half);
+    __builtin_memcpy(&x, &bits, 4);
+  }
+  return x;
+}
+
+/// The first n < 16 elements at p, zeros behind them.
+template <element E>
+GQA_INLINE void widen_tail(const char* p, std::int64_t n, float (&out)[16]) {
+  for (int i = 0; i < 16; ++i) out[i] = 0;
+  for (std::int64_t i = 0; i < n; ++i) out[i] = widen_one<E>(p + i * size_of<E>);
+}
+
+template <element E>
+GQA_INLINE vec8 widen8_tail(const char* p, std::int64_t n) {
+  float x[16];
+  widen_tail<E>(p, n, x);
+  return load8(x);
+}
+
+template <element E>
+GQA_INLINE vec widen_partial(const char* p, std::int64_t n) {
+  float x[16];
+  widen_tail<E>(p, n, x);
+  return vload(x);
+}
+
+template <element Q>
+GQA_ENTRY void load_query(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
+                          std::int64_t stride) noexcept {
+  const char* p = (const char*)source;
+  for (std::int64_t d = 0; d < dim; ++d) destination[d * stride] = widen_one<Q>(p + d * size_of<Q>);
+  for (std::int64_t d = dim; d < padded_dim; ++d) destination[d * stride] = 0;
+}

@@ -1,0 +1,85 @@
+// Tiles that many rows share are widened once into f32 scratch: keys as panels [dim][16], values as rows.
+
+/// 8 keys x `dim` into columns of a panel; rows of the panel up to the next multiple of 8 are zero.
+template <element E>
+GQA_INLINE void pack_eight(const row_set& keys, std::int64_t first, std::int64_t dim, float* panel) {
+  const char* k[8];
+  const char* ahead[8];
+  for (int i = 0; i < 8; ++i) {
+    k[i] = keys.base + keys.offsets[first + i];
+    ahead[i] = keys.base + keys.ahead[first + i];
+  }
+  for (std::int64_t d = 0; d < dim; d += 8) {
+    vec8 x[8];
+    const std::int64_t at = d * size_of<E>;
+    if (at % GQA_LINE == 0)
+      for (int i = 0; i < 8; ++i) __builtin_prefetch(ahead[i] + at);
+    if (dim - d >= 8) {
+      GQA_UNROLL(8)
+      for (int i = 0; i < 8; ++i) x[i] = widen8<E>(k[i] + at);
+    } else {
+      for (int i = 0; i < 8; ++i) x[i] = widen8_tail<E>(k[i] + at, dim - d);
+    }
+    transpose8(x);
+    GQA_UNROLL(8)
+    for (int i = 0; i < 8; ++i) store8(panel + (d + i) * 16, x[i]);
+  }
+}
+
+template <element E>
+GQA_ENTRY void pack_rows(const row_set& keys, std::int64_t dim, float* panels) noexcept {
+  const std::int64_t padded = (dim + score_lanes - 1) / score_lanes * score_lanes;
+  for (std::int64_t key = 0; key < keys.count; key += 8)
+    pack_eight<E>(keys, key, dim, panels + key / 16 * padded * 16 + key % 16);
+}
+
+/// From dim-major tiles, one offset a tile; `count` keys.
+template <element E>
+GQA_ENTRY void pack_tiles(const row_set& keys, std::int64_t dim, float* panels) noexcept {
+  const std::int64_t padded = (dim + score_lanes - 1) / score_lanes * score_lanes;
+  for (std::int64_t tile = 0; tile < keys.count / 16; ++tile, panels += padded * 16) {
+    const char* k = keys.base + keys.offsets[tile];
+    const char* ahead = keys.base + keys.ahead[tile];
+    for (std::int64_t d = 0; d < dim; ++d) {
+      __builtin_prefetch(ahead + d * 16 * size_of<E>);
+      for (int i = 0; i < 16; i += width)
+        vstore(panels + d * 16 + i, widen<E>(k + (d * 16 + i) * size_of<E>));
+    }
+    for (std::int64_t d = dim * 16; d < padded * 16; ++d) panels[d] = 0;
+  }
+}
+
+template <element E>
+GQA_ENTRY void pack_values(const row_set& values, std::int64_t dim, float* rows, std::int64_t stride) noexcept {
+  for (std::int64_t i = 0; i < values.count; ++i, rows += stride) {
+    const char* v = values.base + values.offsets[i];
+    const char* ahead = values.base + values.ahead[i];
+    std::int64_t d = 0;
+    for (; d + width <= dim; d += width) {
+      if (d * size_of<E> % GQA_LINE == 0) __builtin_prefetch(ahead + d * size_of<E>);
+      vstore(rows + d, widen<E>(v + d * size_of<E>));
+    }
+    if (d < dim) {
+      float tail[16];
+      widen_tail<E>(v + d * size_of<E>, dim - d, tail);
+      for (std::int64_t j = d; j < dim; ++j) rows[j] = tail[j - d];
+    }
+  }
+}
+
+/// Whether every element is neither infinite nor NaN.
+template <element E>
+GQA_ENTRY bool values_finite(const row_set& values, std::int64_t dim) noexcept {
+  ivec worst = viset(0);
+  const ivec magnitude = viset(INT32_MAX), exponent = viset(0x7f800000);
+  for (std::int64_t i = 0; i < values.count; ++i) {
+    const char* v = values.base + values.offsets[i];
+    std::int64_t d = 0;
+    for (; d + width <= dim; d += width)
+      worst |= (ivec)((vbits(widen<E>(v + d * size_of<E>)) & magnitude) >= exponent);
+    if (d < dim) worst |= (ivec)((vbits(widen_partial<E>(v + d * size_of<E>, dim - d)) & magnitude) >= exponent);
+  }
+  std::int32_t any = 0;
+  for (int i = 0; i < width; ++i) any |= worst[i];
+  return any == 0;
+}

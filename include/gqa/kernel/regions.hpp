@@ -1,0 +1,104 @@
+// Compiles the kernel text once for each target, whatever flags the translation unit has, and picks a table at run time.
+//
+// A region switches the target's instructions on and the user's float flags off: -ffast-math would reassociate sums and
+// replace divisions. Everything the text needs is included before the first region opens; a vector never crosses a call
+// that is not inlined; entry points take pointers and numbers only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "../base/convert.hpp"
+#include "../isa/target.hpp"
+#include "table.hpp"
+
+#if GQA_X86
+#include <immintrin.h>
+#endif
+
+#define GQA_INLINE static inline __attribute__((always_inline))
+#define GQA_ENTRY __attribute__((noinline)) inline
+#define GQA_PRAGMA(text) _Pragma(#text)
+
+#if defined(__clang__)
+#define GQA_UNROLL(n) GQA_PRAGMA(clang loop unroll(full))
+#define GQA_FLOAT_BEGIN _Pragma("float_control(push)") _Pragma("float_control(precise, on)") _Pragma("clang fp contract(off)")
+#define GQA_FLOAT_END _Pragma("float_control(pop)")
+#define GQA_TARGET_BEGIN(features) GQA_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define GQA_TARGET_END _Pragma("clang attribute pop")
+#else
+#define GQA_UNROLL(n) GQA_PRAGMA(GCC unroll n)
+#define GQA_FLOAT_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"no-fast-math,fp-contract=off\")")
+#define GQA_FLOAT_END _Pragma("GCC pop_options")
+#define GQA_TARGET_BEGIN(features) _Pragma("GCC push_options") GQA_PRAGMA(GCC target(features))
+#define GQA_TARGET_END _Pragma("GCC pop_options")
+#endif
+
+GQA_FLOAT_BEGIN
+
+// ---- portable -----------------------------------------------------------------------------------------------------
+#define GQA_REGION_VEC "vec_portable.inl.hpp"
+GQA_NAMESPACE_BEGIN
+namespace portable {
+inline constexpr isa region_isa = isa::portable;
+#include "kernels.inl.hpp"
+}  // namespace portable
+GQA_NAMESPACE_END
+#undef GQA_REGION_VEC
+
+#if GQA_X86
+#define GQA_REGION_VEC8_REGISTER
+
+// ---- AVX2 ---------------------------------------------------------------------------------------------------------
+#if !GQA_BASELINE_AVX2
+GQA_TARGET_BEGIN("sse4.2,popcnt,avx,avx2,bmi,bmi2,fma,f16c,lzcnt")
+#endif
+#define GQA_REGION_VEC "vec_avx2.inl.hpp"
+GQA_NAMESPACE_BEGIN
+namespace avx2 {
+inline constexpr isa region_isa = isa::avx2;
+#include "kernels.inl.hpp"
+}  // namespace avx2
+GQA_NAMESPACE_END
+#undef GQA_REGION_VEC
+#if !GQA_BASELINE_AVX2
+GQA_TARGET_END
+#endif
+
+// ---- AVX-512 ------------------------------------------------------------------------------------------------------
+#if !GQA_BASELINE_AVX512
+GQA_TARGET_BEGIN("sse4.2,popcnt,avx,avx2,bmi,bmi2,fma,f16c,lzcnt,avx512f,avx512cd,avx512vl,avx512dq,avx512bw")
+#endif
+#define GQA_REGION_VEC "vec_avx512.inl.hpp"
+GQA_NAMESPACE_BEGIN
+namespace avx512 {
+inline constexpr isa region_isa = isa::avx512;
+#include "kernels.inl.hpp"
+}  // namespace avx512
+GQA_NAMESPACE_END
+#undef GQA_REGION_VEC
+#if !GQA_BASELINE_AVX512
+GQA_TARGET_END
+#endif
+
+#undef GQA_REGION_VEC8_REGISTER
+#endif  // GQA_X86
+
+GQA_FLOAT_END
+
+GQA_NAMESPACE_BEGIN
+
+/// The kernels of `target`, which the machine must support (isa/detect.hpp).
+template <element Q, element K, element V, element Out>
+[[nodiscard]] constexpr const kernel_table* kernels_for(isa target) noexcept {
+  switch (target) {
+#if GQA_X86
+    case isa::avx2: return &avx2::table<Q, K, V, Out>;
+    case isa::avx512: return &avx512::table<Q, K, V, Out>;
+#endif
+    default: return &portable::table<Q, K, V, Out>;
+  }
+}
+
+GQA_NAMESPACE_END

@@ -1,0 +1,81 @@
+// Scores of few rows: each q . k is a dot product along head_dim, a tile of rows x keys at a time, so that a key is read
+// and widened once for all rows of the tile. Lane l of an accumulator is virtual lane l of the contract.
+#define GQA_LINE 64  // bytes a prefetch brings
+
+template <element E, int R, int C>
+GQA_INLINE void dot_tile(const score_args& a, const float* q, std::int64_t key, vec8 (&sum)[R * C]) {
+  const char* k[C];
+  const char* ahead[C];
+  GQA_UNROLL(8)
+  for (int c = 0; c < C; ++c) {
+    k[c] = a.keys.base + a.keys.offsets[key + c];
+    ahead[c] = a.keys.base + a.keys.ahead[key + c];
+  }
+  vec8 acc[R * C];
+  GQA_UNROLL(16)
+  for (int i = 0; i < R * C; ++i) acc[i] = zero8();
+
+  constexpr std::int64_t line = GQA_LINE / size_of<E>;
+  std::int64_t d = 0;
+  for (; d + line <= a.dim; d += line) {
+    GQA_UNROLL(8)
+    for (int c = 0; c < C; ++c) __builtin_prefetch(ahead[c] + d * size_of<E>);
+    GQA_UNROLL(4)
+    for (std::int64_t u = 0; u < line; u += 8) {
+      vec8 x[C];
+      GQA_UNROLL(8)
+      for (int c = 0; c < C; ++c) x[c] = widen8<E>(k[c] + (d + u) * size_of<E>);
+      GQA_UNROLL(8)
+      for (int r = 0; r < R; ++r) {
+        const vec8 y = load8(q + r * a.q_stride + d + u);
+        GQA_UNROLL(8)
+        for (int c = 0; c < C; ++c) acc[r * C + c] = fma8(y, x[c], acc[r * C + c]);
+      }
+    }
+  }
+  for (; d < a.dim; d += 8) {
+    const std::int64_t left = a.dim - d;
+    vec8 x[C];
+    GQA_UNROLL(8)
+    for (int c = 0; c < C; ++c) {
+      x[c] = left >= 8 ? widen8<E>(k[c] + d * size_of<E>) : widen8_tail<E>(k[c] + d * size_of<E>, left);
+      __builtin_prefetch(ahead[c] + d * size_of<E>);
+    }
+    GQA_UNROLL(8)
+    for (int r = 0; r < R; ++r) {
+      const vec8 y = load8(q + r * a.q_stride + d);
+      GQA_UNROLL(8)
+      for (int c = 0; c < C; ++c) acc[r * C + c] = fma8(y, x[c], acc[r * C + c]);
+    }
+  }
+  GQA_UNROLL(16)
+  for (int i = 0; i < R * C; ++i) sum[i] = acc[i];
+}
+
+/// R rows x C keys with R * C a multiple of 8.
+template <element E, int R, int C>
+GQA_INLINE void dot_scores(const score_args& a, std::int64_t row) {
+  const float* q = a.q + row * a.q_stride;
+  float* s = a.s + row * block_keys;
+  for (std::int64_t key = 0; key < a.keys.count; key += C) {
+    vec8 acc[R * C];
+    dot_tile<E, R, C>(a, q, key, acc);
+    float scaled[R * C];
+    GQA_UNROLL(4)
+    for (int i = 0; i < R * C; i += 8) {
+      const vec8 group[8] = {acc[i],     acc[i + 1], acc[i + 2], acc[i + 3],
+                             acc[i + 4], acc[i + 5], acc[i + 6], acc[i + 7]};
+      store8(scaled + i, scale8(sum_lanes8(group), a.scale));
+    }
+    GQA_UNROLL(8)
+    for (int r = 0; r < R; ++r) __builtin_memcpy(s + r * block_keys + key, scaled + r * C, C * sizeof(float));
+  }
+}
+
+template <element E>
+GQA_ENTRY void score_dot(const score_args& a) noexcept {
+  std::int64_t row = 0;
+  for (; row + 4 <= a.rows; row += 4) dot_scores<E, 4, dot_keys>(a, row);
+  for (; row + 2 <= a.rows; row += 2) dot_scores<E, 2, 4>(a, row);
+  for (; row < a.rows; ++row) dot_scores<E, 1, 8>(a, row);
+}

@@ -1,0 +1,109 @@
+// Scores of many rows: outer products of rows with 16 keys at a time, from K in panels [dim][16]: packed once from rows
+// (pack_rows), or as they lie in dim-major tiles. The virtual lanes of the contract are taken one after another (lane l
+// runs d = l, l + 8, ...), and their sums join pairwise as they appear.
+inline constexpr int panel_keys = 16;
+inline constexpr int panel_vectors = panel_keys / width;
+inline constexpr int wide = panel_vectors > 2 ? panel_vectors : 2;  // vectors of a wide register tile
+
+/// Vector c of a tile: panel c / panel_vectors, then the lanes inside it.
+template <element E>
+GQA_INLINE const char* panel_vector(const char* const* panels, int c) {
+  return panels[c / panel_vectors] + c % panel_vectors * width * size_of<E>;
+}
+
+template <element E, int R, int C>
+GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char* const* ahead, std::int64_t dim,
+                           float scale, float* s) {
+  constexpr int row_bytes = panel_keys * size_of<E>;
+  vec part[3][R * C];  // sums of 1, 2 and 4 lanes that wait for their partner
+  for (int lane = 0; lane < score_lanes; ++lane) {
+    vec acc[R * C];
+    GQA_UNROLL(32)
+    for (int i = 0; i < R * C; ++i) acc[i] = vzero();
+    for (std::int64_t d = lane; d < dim; d += score_lanes) {
+      vec x[C];
+      GQA_UNROLL(4)
+      for (int c = 0; c < C; ++c) x[c] = widen<E>(panel_vector<E>(panels, c) + d * row_bytes);
+      if (ahead) {
+        GQA_UNROLL(4)
+        for (int c = 0; c < C; c += panel_vectors) __builtin_prefetch(panel_vector<E>(ahead, c) + d * row_bytes);
+      }
+      GQA_UNROLL(16)
+      for (int r = 0; r < R; ++r) {
+        const vec y = vset(q[d * row_tile + r]);
+        GQA_UNROLL(4)
+        for (int c = 0; c < C; ++c) acc[r * C + c] = vfma(y, x[c], acc[r * C + c]);
+      }
+    }
+    if (lane & 1) {
+      GQA_UNROLL(32)
+      for (int i = 0; i < R * C; ++i) acc[i] = part[0][i] + acc[i];
+    }
+    if ((lane & 3) == 3) {
+      GQA_UNROLL(32)
+      for (int i = 0; i < R * C; ++i) acc[i] = part[1][i] + acc[i];
+    }
+    if (lane == 7) {
+      GQA_UNROLL(16)
+      for (int r = 0; r < R; ++r) {
+        GQA_UNROLL(4)
+        for (int c = 0; c < C; ++c)
+          vstore(s + r * block_keys + c * width, (part[2][r * C + c] + acc[r * C + c]) * vset(scale));
+      }
+    } else {
+      vec* waiting = part[(lane & 1) ? (lane & 2) ? 2 : 1 : 0];
+      GQA_UNROLL(32)
+      for (int i = 0; i < R * C; ++i) waiting[i] = acc[i];
+    }
+  }
+}
+
+/// All rows against C vectors of keys: register tiles of row_tile rows, then smaller ones.
+template <element E, int C>
+GQA_INLINE void panel_rows(const score_args& a, const char* const* panels, const char* const* ahead, float* s) {
+  const std::int64_t padded = (a.dim + score_lanes - 1) / score_lanes * score_lanes;
+  const float* q = a.q;
+  for (std::int64_t row = 0; row < a.rows; row += row_tile, q += padded * row_tile) {
+    std::int64_t left = a.rows - row;
+    const float* y = q;
+    float* t = s + row * block_keys;
+    if (left >= row_tile) {
+      panel_tile<E, row_tile, C>(y, panels, ahead, a.dim, a.scale, t);
+    } else {
+      for (int step = 8; step > 0; step /= 2)
+        if (left >= step) {
+          if constexpr (row_tile > 8)
+            if (step == 8) panel_tile<E, 8, C>(y, panels, ahead, a.dim, a.scale, t);
+          if (step == 4) panel_tile<E, 4, C>(y, panels, ahead, a.dim, a.scale, t);
+          if (step == 2) panel_tile<E, 2, C>(y, panels, ahead, a.dim, a.scale, t);
+          if (step == 1) panel_tile<E, 1, C>(y, panels, ahead, a.dim, a.scale, t);
+          left -= step;
+          y += step;
+          t += step * block_keys;
+        }
+    }
+    ahead = nullptr;  // the first rows have fetched what comes next
+  }
+}
+
+/// Keys from panels, or dim-major tiles, one offset a panel: `count` is a number of keys, a multiple of 16.
+template <element E>
+GQA_ENTRY void score_panels(const score_args& a) noexcept {
+  const std::int64_t panels = a.keys.count / panel_keys;
+  constexpr int together = wide / panel_vectors;  // panels of a wide tile
+  std::int64_t i = 0;
+  for (; i + together <= panels; i += together) {
+    const char *k[together], *ahead[together];
+    for (int j = 0; j < together; ++j) {
+      k[j] = a.keys.base + a.keys.offsets[i + j];
+      ahead[j] = a.keys.ahead ? a.keys.base + a.keys.ahead[i + j] : nullptr;
+    }
+    panel_rows<E, wide>(a, k, a.keys.ahead ? ahead : nullptr, a.s + i * panel_keys);
+  }
+  if constexpr (together > 1)
+    for (; i < panels; ++i) {
+      const char* k = a.keys.base + a.keys.offsets[i];
+      const char* ahead = a.keys.ahead ? a.keys.base + a.keys.ahead[i] : nullptr;
+      panel_rows<E, panel_vectors>(a, &k, ahead ? &ahead : nullptr, a.s + i * panel_keys);
+    }
+}

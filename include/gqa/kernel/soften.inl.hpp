@@ -1,0 +1,90 @@
+// From scores to weights: the integer row maximum, p = 2^(n - m) * poly(f) in place of the scores, the row sum in 16
+// virtual lanes, and the power of two by which what was summed before must shrink. Also the score modifiers.
+
+GQA_INLINE bool is_minus_inf(float x) {
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &x, 4);
+  return bits == 0xff800000u;
+}
+GQA_INLINE float minus_inf() {
+  const std::uint32_t bits = 0xff800000u;
+  float x;
+  __builtin_memcpy(&x, &bits, 4);
+  return x;
+}
+
+GQA_INLINE void scale_row(float* x, std::int64_t n, float factor) {
+  for (std::int64_t i = 0; i < n; i += width) vstore(x + i, vload(x + i) * vset(factor));
+}
+
+template <bool Hidden>
+GQA_INLINE void soften_row(const soften_args& a, float* s, float& m, float* l, float* o) {
+  vec high = vload(s + a.begin);
+  for (std::int64_t i = a.begin + width; i < a.end; i += width) high = vmax(high, vload(s + i));
+  float top[width];
+  vstore(top, high);
+  for (int half = width / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) top[i] = top[i] > top[i + half] ? top[i] : top[i + half];
+  if (Hidden && is_minus_inf(top[0])) {
+    for (std::int64_t i = a.begin; i < a.end; i += width) vstore(s + i, vzero());
+    return;
+  }
+  const float n = split_exponent(vset(top[0])).n[0];
+  if (is_minus_inf(m)) {
+    m = n;
+  } else if (n > m) {
+    const float shrink = power_of_two(m - n);
+    scale_row(l, sum_lanes, shrink);
+    scale_row(o, a.o_stride, shrink);
+    m = n;
+  }
+  const vec base = vset(m);
+  constexpr int sums = sum_lanes / width;
+  vec sum[sums];
+  GQA_UNROLL(4)
+  for (int j = 0; j < sums; ++j) sum[j] = vload(l + j * width);
+  for (std::int64_t i = a.begin; i < a.end; i += sum_lanes) {
+    GQA_UNROLL(4)
+    for (int j = 0; j < sums; ++j) {
+      const vec x = vload(s + i + j * width);
+      const exponent e = split_exponent(x);
+      vec p = scale_down(exp2_fraction(e.f), e.n - base);
+      if (Hidden) p = vfloat(vbits(p) & (ivec)(vbits(x) != viset((std::int32_t)0xff800000)));
+      vstore(s + i + j * width, p);
+      sum[j] = sum[j] + p;
+    }
+  }
+  GQA_UNROLL(4)
+  for (int j = 0; j < sums; ++j) vstore(l + j * width, sum[j]);
+}
+
+GQA_ENTRY void soften(const soften_args& a) noexcept {
+  for (std::int64_t r = 0; r < a.rows; ++r) {
+    float* s = a.s + r * block_keys;
+    float* l = a.l + r * sum_lanes;
+    float* o = a.o + r * a.o_stride;
+    if (a.hidden)
+      soften_row<true>(a, s, a.m[r], l, o);
+    else
+      soften_row<false>(a, s, a.m[r], l, o);
+  }
+}
+
+// The modifiers work on whole vectors: a row of S has room for them, and columns past n hold no score yet or a hidden one.
+
+GQA_ENTRY void softcap(float* s, std::int64_t n, float cap, float inverse_cap) noexcept {
+  for (std::int64_t i = 0; i < n; i += width)
+    vstore(s + i, vset(cap) * tanh_of(vload(s + i) * vset(inverse_cap)));
+}
+
+GQA_ENTRY void alibi(float* s, std::int64_t n, float slope, std::int64_t first_distance) noexcept {
+  for (std::int64_t i = 0; i < n; i += width) {
+    float distance[width];
+    for (int j = 0; j < width; ++j) distance[j] = (float)(first_distance + i + j);
+    vstore(s + i, vfma(vset(slope), vload(distance), vload(s + i)));
+  }
+}
+
+GQA_ENTRY void add_bias(float* s, std::int64_t n, const float* bias, std::int64_t stride) noexcept {
+  for (std::int64_t i = 0; i < n; ++i) s[i] = s[i] + bias[i * stride];
+}

@@ -1,0 +1,93 @@
+// What a compiled target offers: plain functions over pointers and numbers. Kernels know rows, keys and elements; layouts,
+// masks, sequences and threads stay with the caller (plan/attend_unit.hpp). Offsets are in bytes, strides of f32 scratch
+// in elements. S, the tile of scores, has one row a query row and block_keys columns, column = position % block_keys.
+#pragma once
+
+#include <cstdint>
+
+#include "../base/storage.hpp"
+#include "../isa/target.hpp"
+#include "../model/arithmetic.hpp"
+
+GQA_NAMESPACE_BEGIN
+
+/// Keys or values of one KV head: element j of token i lies at base + offsets[i] + j * element size. `ahead` holds the
+/// offsets to prefetch while token i is read (the same array where there is nothing to fetch).
+struct row_set {
+  const char* base;
+  const std::int64_t* offsets;
+  const std::int64_t* ahead;
+  std::int64_t count;
+};
+
+/// S[r][c] = scale * (q_r . k_c) for `rows` x `keys.count`; count is a multiple of 8.
+struct score_args {
+  const float* q;         ///< dot: [rows][q_stride]; panels: [rows / row_tile][padded dim][row_tile]; zero-padded
+  std::int64_t q_stride;
+  std::int64_t rows;
+  row_set keys;           ///< dot: one offset a key; tiles: one offset a tile of 16
+  std::int64_t dim;       ///< head_dim
+  float scale;
+  float* s;               ///< at the first of these columns
+};
+
+/// Weights of a block, in place of its scores, and what they do to the running state.
+struct soften_args {
+  float* s;
+  std::int64_t rows;
+  std::int64_t begin, end;  ///< columns to work on, multiples of 16
+  float* m;                 ///< [rows] integer maximum, -inf while nothing was seen
+  float* l;                 ///< [rows][sum_lanes]
+  float* o;                 ///< [rows][o_stride]
+  std::int64_t o_stride;
+  bool hidden;              ///< some score may be -inf
+};
+
+/// o_r += sum over tokens of p[r][token] * v_token, tokens in order.
+struct weigh_args {
+  const float* p;  ///< S at the first token's column
+  std::int64_t rows;
+  row_set values;
+  std::int64_t dim;  ///< v_head_dim
+  float* o;
+  std::int64_t o_stride;
+};
+
+/// Partial results of some rows: o [rows][o_stride], m [rows], l [rows].
+struct state_rows {
+  float* o;
+  float* m;
+  float* l;
+  std::int64_t o_stride;
+};
+
+struct kernel_table {
+  isa target;
+  std::int64_t row_tile;  ///< query rows of a panel product's register tile
+
+  // q: f32 from the query's type, element j at destination[j * stride], zero up to padded_dim
+  void (*load_query)(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
+                     std::int64_t stride) noexcept;
+  // K
+  void (*score_dot)(const score_args&) noexcept;    ///< few rows, keys as rows
+  void (*score_tiles)(const score_args&) noexcept;  ///< few rows, keys in dim-major tiles
+  void (*pack_rows)(const row_set& keys, std::int64_t dim, float* panels) noexcept;   ///< -> [count / 16][padded dim][16]
+  void (*pack_tiles)(const row_set& keys, std::int64_t dim, float* panels) noexcept;
+  void (*score_panels)(const score_args&) noexcept;  ///< many rows, packed f32 panels
+  // V
+  void (*weigh)(const weigh_args&) noexcept;
+  void (*weigh_packed)(const weigh_args&) noexcept;  ///< the same on packed f32 rows
+  void (*pack_values)(const row_set& values, std::int64_t dim, float* rows, std::int64_t stride) noexcept;
+  bool (*values_finite)(const row_set& values, std::int64_t dim) noexcept;
+  // score modifiers, on n consecutive scores of a row
+  void (*softcap)(float* s, std::int64_t n, float cap, float inverse_cap) noexcept;
+  void (*alibi)(float* s, std::int64_t n, float slope, std::int64_t first_distance) noexcept;
+  void (*add_bias)(float* s, std::int64_t n, const float* bias, std::int64_t stride) noexcept;
+  // state
+  void (*soften)(const soften_args&) noexcept;
+  void (*fold_sums)(const float* lanes, std::int64_t rows, float* l) noexcept;  ///< [rows][sum_lanes] -> [rows]
+  void (*merge)(const state_rows& into, const state_rows& from, std::int64_t rows, std::int64_t dim) noexcept;
+  void (*finish)(float* o, float m, float l, const float* sink, std::int64_t dim, void* out, float* lse) noexcept;
+};
+
+GQA_NAMESPACE_END

@@ -1,0 +1,269 @@
+// The walk of one unit over its cache: for each chunk, for each block of 64 keys: scores, modifiers, weights, P . V.
+// Plain baseline code: it finds where keys lie and calls the kernels of kernel/table.hpp on tiles in memory.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "../kernel/table.hpp"
+#include "../kv/layout.hpp"
+#include "block.hpp"
+#include "inputs.hpp"
+#include "work.hpp"
+#include "workspace.hpp"
+
+GQA_NAMESPACE_BEGIN
+
+namespace detail {
+
+template <kv_layout Layout>
+class unit_walk {
+ public:
+  unit_walk(const step_inputs& in, const work_line& line, const Layout& layout, const unit& u, scratch& work) noexcept
+      : in_(in), layout_(layout), unit_(u), seq_(line.sequences[u.seq]), work_(work), keys_(line.keys_of(u)),
+        chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
+        rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles),
+        panels_(tiles_ || head_rows_ > in.kernels->row_tile), pack_values_(head_rows_ > 2 * in.kernels->row_tile) {
+    load_queries();
+    plan_steps();
+  }
+
+  /// Cells [first, last) of the unit; their states are left pending in `region`.
+  void run(std::int64_t first, std::int64_t last, int region) noexcept {
+    pending_states& pending = *work_.pending[region];
+    pending.count = 0;
+    const std::int64_t left = first > 0 ? chunks_[first - 1] : no_chunk;
+    const auto merge_two = [&](std::int64_t into, std::int64_t from) noexcept {
+      in_.kernels->merge(work_.state(region, into), work_.state(region, from), rows_, in_.v_stride);
+    };
+    last = std::min(last, chunks_.size());  // a unit that sees nothing has one cell and no chunk
+    block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last);
+    for (std::int64_t cell = first; cell < last; ++cell) {
+      merge_ready(pending, left, chunks_[cell], merge_two);
+      state_ = work_.state(region, pending.count);
+      clear_state();
+      for (; blocks.valid() && blocks.current().chunk == chunks_[cell]; blocks.advance()) attend_block(blocks.current());
+      in_.kernels->fold_sums(work_.l, rows_, state_.l);
+      pending.chunk[pending.count++] = chunks_[cell];
+    }
+  }
+
+ private:
+  [[nodiscard]] std::int64_t padded_tile_rows() const noexcept {
+    return panels_ ? round_up(head_rows_, in_.kernels->row_tile) : head_rows_;
+  }
+
+  void load_queries() noexcept {
+    const kernel_table& k = *in_.kernels;
+    const std::int64_t tile = k.row_tile;
+    for (std::int64_t h = 0; h < unit_.heads; ++h)
+      for (std::int64_t r = 0; r < head_rows_; ++r) {
+        float* q = work_.q + h * padded_tile_rows() * in_.padded_dim;
+        const void* source = in_.q_row(unit_.seq, unit_.token + r / group_, (unit_.head + h) * group_ + r % group_);
+        if (panels_)
+          k.load_query(source, in_.head_dim, in_.padded_dim, q + r / tile * tile * in_.padded_dim + r % tile, tile);
+        else
+          k.load_query(source, in_.head_dim, in_.padded_dim, q + r * in_.padded_dim, 1);
+      }
+  }
+
+  // Heads that lie interleaved are visited a few tokens at a time, so that memory is read in the order it lies; `ahead_`
+  // tokens before their use, rows are prefetched.
+  void plan_steps() noexcept {
+    const std::int64_t token_bytes = unit_.heads * in_.head_dim * in_.k_bytes;
+    step_ = block_keys;
+    if (unit_.heads > 1) {
+      while (step_ > 8 && step_ * token_bytes > 32 * 1024) step_ /= 2;
+      ahead_ = std::min(block_keys, std::max<std::int64_t>(step_, 16));
+    } else {
+      ahead_ = block_keys;
+    }
+  }
+
+  void clear_state() noexcept {
+    std::memset(state_.o, 0, static_cast<std::size_t>(rows_ * state_.o_stride) * sizeof(float));
+    std::memset(work_.l, 0, static_cast<std::size_t>(rows_ * sum_lanes) * sizeof(float));
+    for (std::int64_t r = 0; r < rows_; ++r) state_.m[r] = in_.minus_inf;
+  }
+
+  void attend_block(const key_block& b) noexcept {
+    const bool even = every_row_alike(b);
+    if (panels_)
+      score_by_panels(b, even);
+    else
+      score_by_rows(b);
+    modify(b);
+    const bool hidden = hide(b, even);
+    in_.kernels->soften({work_.s, rows_, b.begin, b.end, state_.m, work_.l, state_.o, state_.o_stride, hidden});
+    weigh(b, even);
+  }
+
+  /// Whether all rows see the same keys of the block, masks aside: what the first and the last query see bounds the rest.
+  [[nodiscard]] bool every_row_alike(const key_block& b) const noexcept {
+    if (unit_.tokens == 1) return true;
+    const std::int64_t first = seq_.q_start + unit_.token, last = first + unit_.tokens - 1;
+    const visible_keys x = visible_.of(first, seq_.kv_len), y = visible_.of(last, seq_.kv_len);
+    for (const interval& seen : b.seen)
+      for (const visible_keys& keys : {x, y})
+        if (!seen.empty() && !keys.sees_all(b.position + seen.begin, b.position + seen.end)) return false;
+    return true;
+  }
+
+  [[nodiscard]] float* scores(std::int64_t head) const noexcept { return work_.s + head * head_rows_ * block_keys; }
+
+  void score_by_rows(const key_block& b) noexcept {
+    for (std::int64_t c = b.begin; c < b.end; c += step_)
+      for (std::int64_t h = 0; h < unit_.heads; ++h)
+        in_.kernels->score_dot({work_.q + h * head_rows_ * in_.padded_dim, in_.padded_dim, head_rows_,
+                                {in_.key_head(unit_.head + h), b.k + c, b.k + c + ahead_, std::min(step_, b.end - c)},
+                                in_.head_dim, in_.scale, scores(h) + c});
+  }
+
+  void score_by_panels(const key_block& b, bool even) noexcept {
+    const kernel_table& k = *in_.kernels;
+    const bool pack = !tiles_ || (in_.k_bytes < 4 && head_rows_ > k.row_tile);
+    const std::int64_t together = 2 * tile_tokens;
+    for (std::int64_t h = 0; h < unit_.heads; ++h) {
+      const char* base = in_.key_head(unit_.head + h);
+      for (std::int64_t c = b.begin; c < b.end; c += together) {
+        const std::int64_t n = std::min(together, b.end - c);
+        const std::int64_t first = even ? 0 : first_row(b, c);
+        if (first >= head_rows_) continue;
+        score_args a{work_.q + (h * padded_tile_rows() + first) * in_.padded_dim, 0, head_rows_ - first, {}, in_.head_dim,
+                     in_.scale, scores(h) + first * block_keys + c};
+        const row_set tiles{base, b.k_tiles + c / tile_tokens, b.k_tiles + c / tile_tokens + block_keys / tile_tokens, n};
+        if (pack) {
+          if (tiles_)
+            k.pack_tiles(tiles, in_.head_dim, work_.panels);
+          else
+            k.pack_rows({base, b.k + c, b.k + c + ahead_, n}, in_.head_dim, work_.panels);
+          const std::int64_t offsets[2] = {0, in_.padded_dim * tile_tokens * 4};
+          a.keys = {reinterpret_cast<const char*>(work_.panels), offsets, nullptr, n};
+          k.score_panels(a);
+        } else {
+          a.keys = tiles;
+          k.score_tiles(a);
+        }
+      }
+    }
+  }
+
+  /// First row, at a register tile's start, that may see column c or a later one of its tile: earlier queries do not.
+  [[nodiscard]] std::int64_t first_row(const key_block& b, std::int64_t c) const noexcept {
+    if (!visible_.causal) return 0;
+    const std::int64_t token = std::max<std::int64_t>(b.position + c - (seq_.q_start + unit_.token), 0);
+    return token * group_ / in_.kernels->row_tile * in_.kernels->row_tile;
+  }
+
+  template <class F>
+  void for_each_row(const F& f) noexcept {
+    for (std::int64_t h = 0; h < unit_.heads; ++h)
+      for (std::int64_t r = 0; r < head_rows_; ++r)
+        f(unit_.token + r / group_, (unit_.head + h) * group_ + r % group_, scores(h) + r * block_keys);
+  }
+
+  void modify(const key_block& b) noexcept {
+    const kernel_table& k = *in_.kernels;
+    if (!in_.modifies) return;
+    for_each_row([&](std::int64_t token, std::int64_t head, float* s) noexcept {
+      if (in_.softcap > 0) k.softcap(s + b.begin, b.end - b.begin, in_.softcap, in_.inverse_softcap);
+      if (in_.alibi_slopes)
+        k.alibi(s + b.begin, b.end - b.begin, in_.alibi_slopes[head], b.position + b.begin - (seq_.q_start + token));
+      if (in_.bias)
+        for (const interval& seen : b.seen)
+          k.add_bias(s + seen.begin, seen.end - seen.begin,
+                     in_.bias + in_.score_offset(in_.bias_layout, unit_.seq, head, token, b.position + seen.begin),
+                     in_.bias_layout.key);
+    });
+  }
+
+  /// Writes -inf over every score that its row does not see. Returns whether there may be any such score.
+  bool hide(const key_block& b, bool even) noexcept {
+    if (even && b.full() && !in_.mask && !in_.bias) return false;
+    for_each_row([&](std::int64_t token, std::int64_t head, float* s) noexcept {
+      const visible_keys v = visible_.of(seq_.q_start + token, seq_.kv_len);
+      const auto column = [&](std::int64_t position) {
+        return std::clamp<std::int64_t>(position - b.position, b.begin, b.end);
+      };
+      std::fill(s + std::min(column(v.sink_end), column(v.begin)), s + column(v.begin), in_.minus_inf);
+      std::fill(s + std::max(column(v.end), column(v.begin)), s + b.end, in_.minus_inf);
+      if (!in_.mask) return;
+      for (const interval& seen : b.seen) {
+        const std::uint8_t* mask = in_.mask + in_.score_offset(in_.mask_layout, unit_.seq, head, token, b.position);
+        for (std::int64_t c = seen.begin; c < seen.end; ++c)
+          if (!mask[c * in_.mask_layout.key]) s[c] = in_.minus_inf;
+      }
+    });
+    return true;
+  }
+
+  void weigh(const key_block& b, bool even) noexcept {
+    for (const interval& seen : b.seen) {
+      // Rows that see different keys share a tile only where 0 * value is 0.
+      const bool alike = even && !in_.mask && !in_.bias;
+      for (std::int64_t h = 0; h < unit_.heads && !alike; ++h) {
+        const row_set values{in_.value_head(unit_.head + h), b.v + seen.begin, b.v + seen.begin, seen.end - seen.begin};
+        if (!in_.kernels->values_finite(values, in_.v_head_dim)) return weigh_row_by_row(b);
+      }
+    }
+    for (const interval& seen : b.seen) {
+      const std::int64_t step = even ? step_ : std::min(step_, tile_tokens);
+      for (std::int64_t c = seen.begin; c < seen.end; c = std::min(round_up(c + 1, step), seen.end)) {
+        const std::int64_t n = std::min(round_up(c + 1, step), seen.end) - c;
+        for (std::int64_t h = 0; h < unit_.heads; ++h) weigh_rows(b, h, even ? 0 : first_row(b, c), c, n);
+      }
+    }
+  }
+
+  void weigh_rows(const key_block& b, std::int64_t h, std::int64_t first, std::int64_t c, std::int64_t n) noexcept {
+    const kernel_table& k = *in_.kernels;
+    if (first >= head_rows_) return;
+    const std::int64_t row = h * head_rows_ + first;
+    weigh_args a{work_.s + row * block_keys + c, head_rows_ - first,
+                 {in_.value_head(unit_.head + h), b.v + c, b.v + c + ahead_, n}, in_.v_head_dim,
+                 state_.o + row * state_.o_stride, state_.o_stride};
+    if (!pack_values_) return k.weigh(a);
+    k.pack_values(a.values, in_.v_head_dim, work_.values, in_.v_stride);
+    a.values = {reinterpret_cast<const char*>(work_.values), in_.packed_rows, in_.packed_rows, n};
+    k.weigh_packed(a);
+  }
+
+  /// The same sums, each row over the keys it sees only: for tiles where some value is infinite or NaN.
+  void weigh_row_by_row(const key_block& b) noexcept {
+    for (std::int64_t row = 0; row < rows_; ++row)
+      for (const interval& seen : b.seen) {
+        const float* p = work_.s + row * block_keys;
+        for (std::int64_t c = seen.begin; c < seen.end;) {
+          std::int64_t e = c;
+          while (e < seen.end && !is_zero(p[e])) ++e;
+          if (e > c)
+            in_.kernels->weigh({p + c, 1, {in_.value_head(unit_.head + row / head_rows_), b.v + c, b.v + c, e - c},
+                                in_.v_head_dim, state_.o + row * state_.o_stride, state_.o_stride});
+          c = e + 1;
+        }
+      }
+  }
+
+  [[nodiscard]] static bool is_zero(float x) noexcept {
+    std::uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits == 0;
+  }
+
+  const step_inputs& in_;
+  const Layout& layout_;
+  const unit unit_;
+  const sequence_work& seq_;
+  scratch& work_;
+  const visible_keys keys_;
+  const chunk_list chunks_;
+  const visibility visible_;
+  const std::int64_t head_rows_, group_, rows_;
+  const bool tiles_, panels_, pack_values_;
+  std::int64_t step_ = block_keys, ahead_ = block_keys;
+  state_rows state_{};
+};
+
+}  // namespace detail
+
+GQA_NAMESPACE_END
