@@ -39,10 +39,11 @@ template <class T>
 [[nodiscard]] constexpr status check_rows(const char* argument, const token_rows<T>& rows, std::int64_t heads,
                                           std::int64_t dim) noexcept {
   if (rows.heads != heads)
-    return failure_bound(errc::invalid_argument, argument, rows.heads, "a view of as many heads as the cache has", heads);
+    return failure_bound(errc::invalid_argument, argument, rows.heads, "a view of as many heads as the cache has",
+                         heads);
   if (rows.dim != dim)
-    return failure_bound(errc::invalid_argument, argument, rows.dim, "a view of as many elements a head as the cache has",
-                         dim);
+    return failure_bound(errc::invalid_argument, argument, rows.dim,
+                         "a view of as many elements a head as the cache has", dim);
   return {};
 }
 

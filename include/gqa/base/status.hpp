@@ -58,13 +58,25 @@ struct [[nodiscard]] status {
   /// "kv_lens[3] is 5000: expected at most the cache's capacity (4096)"
   [[nodiscard]] std::string message() const {
     if (ok()) return "ok";
-    std::string text = argument;
-    if (index >= 0) text += "[" + std::to_string(index) + "]";
     char number[40];
-    std::snprintf(number, sizeof number, "%g", real);
-    text += " is " + (is_real ? std::string(number) : std::to_string(value));
-    text += std::string(": expected ") + expected;
-    if (has_bound) text += " (" + std::to_string(bound) + ")";
+    // Pieces are appended one by one: "[" + std::to_string(...) draws a false -Wrestrict from GCC 12 at -O3.
+    std::string text = argument;
+    if (index >= 0) {
+      std::snprintf(number, sizeof number, "[%lld]", static_cast<long long>(index));
+      text += number;
+    }
+    text += " is ";
+    if (is_real)
+      std::snprintf(number, sizeof number, "%g", real);
+    else
+      std::snprintf(number, sizeof number, "%lld", static_cast<long long>(value));
+    text += number;
+    text += ": expected ";
+    text += expected;
+    if (has_bound) {
+      std::snprintf(number, sizeof number, " (%lld)", static_cast<long long>(bound));
+      text += number;
+    }
     return text;
   }
 };

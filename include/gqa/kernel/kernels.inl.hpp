@@ -3,10 +3,10 @@
 #ifndef GQA_REGION_VEC
 #error "kernels.inl.hpp is included by kernel/regions.hpp only"
 #endif
-#include GQA_REGION_VEC
 #ifdef GQA_REGION_VEC8_REGISTER
-#include "vec8_shuffle.inl.hpp"
+#include "vec8_register.inl.hpp"
 #endif
+#include GQA_REGION_VEC
 #include "load.inl.hpp"
 #include "math.inl.hpp"
 #include "score_dot.inl.hpp"

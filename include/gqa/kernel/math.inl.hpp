@@ -1,25 +1,24 @@
 // exp2 split into an integer and a fraction, tanh, and ln: the library's own, so that every target gives the same bits.
 
-/// 2^f for |f| <= 1/2, relative error below 1.1 * 2^-24; exactly 1 at 0. Minimax polynomial of degree 6.
-GQA_INLINE vec exp2_fraction(vec f) {
-  vec p = vset(0x1.41fbbcp-13f);
-  p = vfma(p, f, vset(0x1.5f3e54p-10f));
-  p = vfma(p, f, vset(0x1.3b2d4cp-7f));
-  p = vfma(p, f, vset(0x1.c6aee8p-5f));
-  p = vfma(p, f, vset(0x1.ebfbdcp-3f));
-  p = vfma(p, f, vset(0x1.62e430p-1f));
-  return vfma(p, f, vset(1.0f));
+/// 2 * 2^f for |f| <= 1/2, relative error below 1.1 * 2^-24; exactly 2 at 0. Minimax polynomial of degree 6.
+GQA_INLINE vec twice_exp2(vec f) {
+  vec p = vset(0x1.41fbbcp-12f);
+  p = vfma(p, f, vset(0x1.5f3e54p-9f));
+  p = vfma(p, f, vset(0x1.3b2d4cp-6f));
+  p = vfma(p, f, vset(0x1.c6aee8p-4f));
+  p = vfma(p, f, vset(0x1.ebfbdcp-2f));
+  p = vfma(p, f, vset(0x1.62e430p+0f));
+  return vfma(p, f, vset(2.0f));
 }
 
-/// x * 2^k for 1/2 < x < 2 and an integral k <= 0; 0 where the result is below 2^-126. NaN stays NaN.
-GQA_INLINE vec scale_down(vec x, vec k) {
-  const ivec biased = vtoint(vmax(vset(-127.0f), k)) + viset(127);
-  const vec y = x * vfloat(vshift(biased));
-  return vfloat(vbits(y) & ~(ivec)(y < vset(0x1p-126f)));
+/// x * 2^k for 1/2 < x < 2 and an integral k <= 0, given 2 x; 0 for k <= -126, so that no result is subnormal. (The
+/// factor 2^(k - 1) is +0 from there on.) NaN stays NaN.
+GQA_INLINE vec scale_down(vec twice_x, vec k) {
+  return twice_x * vfloat(vshift(vtoint(vmax(vset(-126.0f), k)) + viset(126)));
 }
 
-/// 2^k for an integral k <= 0; 0 below 2^-126.
-GQA_INLINE float power_of_two(float k) { return scale_down(vset(1.0f), vset(k))[0]; }
+/// 2^k for an integral k <= 0; 0 for k <= -126.
+GQA_INLINE float power_of_two(float k) { return scale_down(vset(2.0f), vset(k))[0]; }
 
 inline constexpr float log2_e = 0x1.715476p+0f;  // log2(e) rounded to f32
 
@@ -47,7 +46,7 @@ GQA_INLINE vec tanh_of(vec x) {
 
   const vec t = vset(2.0f * log2_e) * vmax(vset(-16.0f), -a);  // 2^t = e^-2a; tanh is 1 from 9.02 on
   const vec n = vrint(t);
-  const vec e = scale_down(exp2_fraction(t - n), n);
+  const vec e = scale_down(twice_exp2(t - n), n);
   const vec large = (vset(1.0f) - e) / (vset(1.0f) + e);
   const ivec below = (ivec)(a < vset(0.625f));
   const ivec y = (vbits(small) & below) | (vbits(large) & ~below);

@@ -7,7 +7,7 @@ GQA_INLINE void pack_eight(const row_set& keys, std::int64_t first, std::int64_t
   const char* ahead[8];
   for (int i = 0; i < 8; ++i) {
     k[i] = keys.base + keys.offsets[first + i];
-    ahead[i] = keys.base + keys.ahead[first + i];
+    ahead[i] = keys.ahead_base + keys.ahead[first + i];
   }
   for (std::int64_t d = 0; d < dim; d += 8) {
     vec8 x[8];
@@ -39,7 +39,7 @@ GQA_ENTRY void pack_tiles(const row_set& keys, std::int64_t dim, float* panels) 
   const std::int64_t padded = (dim + score_lanes - 1) / score_lanes * score_lanes;
   for (std::int64_t tile = 0; tile < keys.count / 16; ++tile, panels += padded * 16) {
     const char* k = keys.base + keys.offsets[tile];
-    const char* ahead = keys.base + keys.ahead[tile];
+    const char* ahead = keys.ahead_base + keys.ahead[tile];
     for (std::int64_t d = 0; d < dim; ++d) {
       __builtin_prefetch(ahead + d * 16 * size_of<E>);
       for (int i = 0; i < 16; i += width)
@@ -53,7 +53,7 @@ template <element E>
 GQA_ENTRY void pack_values(const row_set& values, std::int64_t dim, float* rows, std::int64_t stride) noexcept {
   for (std::int64_t i = 0; i < values.count; ++i, rows += stride) {
     const char* v = values.base + values.offsets[i];
-    const char* ahead = values.base + values.ahead[i];
+    const char* ahead = values.ahead_base + values.ahead[i];
     std::int64_t d = 0;
     for (; d + width <= dim; d += width) {
       if (d * size_of<E> % GQA_LINE == 0) __builtin_prefetch(ahead + d * size_of<E>);

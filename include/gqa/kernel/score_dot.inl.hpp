@@ -9,7 +9,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, std::int64_t key, 
   GQA_UNROLL(8)
   for (int c = 0; c < C; ++c) {
     k[c] = a.keys.base + a.keys.offsets[key + c];
-    ahead[c] = a.keys.base + a.keys.ahead[key + c];
+    ahead[c] = a.keys.ahead_base + a.keys.ahead[key + c];
   }
   vec8 acc[R * C];
   GQA_UNROLL(16)

@@ -96,14 +96,14 @@ GQA_ENTRY void score_panels(const score_args& a) noexcept {
     const char *k[together], *ahead[together];
     for (int j = 0; j < together; ++j) {
       k[j] = a.keys.base + a.keys.offsets[i + j];
-      ahead[j] = a.keys.ahead ? a.keys.base + a.keys.ahead[i + j] : nullptr;
+      ahead[j] = a.keys.ahead ? a.keys.ahead_base + a.keys.ahead[i + j] : nullptr;
     }
     panel_rows<E, wide>(a, k, a.keys.ahead ? ahead : nullptr, a.s + i * panel_keys);
   }
   if constexpr (together > 1)
     for (; i < panels; ++i) {
       const char* k = a.keys.base + a.keys.offsets[i];
-      const char* ahead = a.keys.ahead ? a.keys.base + a.keys.ahead[i] : nullptr;
+      const char* ahead = a.keys.ahead ? a.keys.ahead_base + a.keys.ahead[i] : nullptr;
       panel_rows<E, panel_vectors>(a, &k, ahead ? &ahead : nullptr, a.s + i * panel_keys);
     }
 }

@@ -21,15 +21,12 @@ template <bool Hidden>
 GQA_INLINE void soften_row(const soften_args& a, float* s, float& m, float* l, float* o) {
   vec high = vload(s + a.begin);
   for (std::int64_t i = a.begin + width; i < a.end; i += width) high = vmax(high, vload(s + i));
-  float top[width];
-  vstore(top, high);
-  for (int half = width / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) top[i] = top[i] > top[i + half] ? top[i] : top[i + half];
-  if (Hidden && is_minus_inf(top[0])) {
+  const float top = highest_lane(high);
+  if (Hidden && is_minus_inf(top)) {
     for (std::int64_t i = a.begin; i < a.end; i += width) vstore(s + i, vzero());
     return;
   }
-  const float n = split_exponent(vset(top[0])).n[0];
+  const float n = split_exponent(vset(top)).n[0];
   if (is_minus_inf(m)) {
     m = n;
   } else if (n > m) {
@@ -48,7 +45,7 @@ GQA_INLINE void soften_row(const soften_args& a, float* s, float& m, float* l, f
     for (int j = 0; j < sums; ++j) {
       const vec x = vload(s + i + j * width);
       const exponent e = split_exponent(x);
-      vec p = scale_down(exp2_fraction(e.f), e.n - base);
+      vec p = scale_down(twice_exp2(e.f), e.n - base);
       if (Hidden) p = vfloat(vbits(p) & (ivec)(vbits(x) != viset((std::int32_t)0xff800000)));
       vstore(s + i + j * width, p);
       sum[j] = sum[j] + p;

@@ -71,7 +71,7 @@ GQA_ENTRY void finish(float* o, float m, float l, const float* sink, std::int64_
   }
   if (sink && !is_minus_inf(*sink)) {
     const exponent e = split_exponent(vset(*sink));
-    const float n = e.n[0], p = exp2_fraction(e.f)[0];
+    const float n = e.n[0], p = scale_down(twice_exp2(e.f), vzero())[0];
     if (m >= n) {
       l = fma_one(p, power_of_two(n - m), l);
     } else {

@@ -1,7 +1,6 @@
-// AVX2: vec is 8 lanes in one register, and so is vec8.
+// AVX2: vec is 8 lanes in one register, and so is vec8 (vec8_register.inl.hpp).
 typedef float vec __attribute__((vector_size(32)));
 typedef std::int32_t ivec __attribute__((vector_size(32)));
-typedef vec vec8;
 inline constexpr int width = 8;      // lanes of vec
 inline constexpr int row_tile = 6;   // rows x 2 vectors: 12 accumulators
 inline constexpr int dot_keys = 2;   // keys a dot tile of 4 rows takes at once: 8 accumulators
@@ -12,6 +11,7 @@ GQA_INLINE vec vload(const float* p) { return _mm256_loadu_ps(p); }
 GQA_INLINE void vstore(float* p, vec x) { _mm256_storeu_ps(p, x); }
 GQA_INLINE vec vfma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 GQA_INLINE vec vmax(vec a, vec b) { return _mm256_max_ps(a, b); }  // b where either is NaN
+GQA_INLINE float highest_lane(vec x) { return highest_lane8(x); }
 GQA_INLINE vec vrint(vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
 GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
@@ -20,19 +20,6 @@ GQA_INLINE ivec vtoint(vec x) { return (ivec)_mm256_cvttps_epi32(x); }
 GQA_INLINE ivec vshift(ivec x) { return (ivec)_mm256_slli_epi32((__m256i)x, 23); }  // x << 23
 GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 
-GQA_INLINE vec8 load8(const float* p) { return vload(p); }
-GQA_INLINE vec8 scale8(vec8 x, float y) { return x * y; }
-GQA_INLINE vec8 zero8() { return vec8{}; }
-GQA_INLINE void store8(float* p, vec8 x) { vstore(p, x); }
-GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return vfma(a, b, c); }
-
-template <element E>
-GQA_INLINE vec8 widen8(const char* p) {
-  if constexpr (E == element::f32) return _mm256_loadu_ps((const float*)p);
-  if constexpr (E == element::f16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
-  if constexpr (E == element::bf16)
-    return (vec8)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16);
-}
 template <element E>
 GQA_INLINE vec widen(const char* p) {
   return widen8<E>(p);

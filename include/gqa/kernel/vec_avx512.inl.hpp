@@ -1,8 +1,7 @@
-// AVX-512: vec is 16 lanes in one register; vec8 a register of half the width, of which there are 32 as well. The maskz
+// AVX-512: vec is 16 lanes in one register; vec8 (vec8_register.inl.hpp) half a register, of which there are 32 as well. The maskz
 // forms stand for the plain ones, whose undefined pass-through operand GCC 12 warns about.
 typedef float vec __attribute__((vector_size(64)));
 typedef std::int32_t ivec __attribute__((vector_size(64)));
-typedef float vec8 __attribute__((vector_size(32)));
 inline constexpr int width = 16;
 inline constexpr int row_tile = 12;  // rows x 2 vectors: 24 accumulators
 inline constexpr int dot_keys = 4;   // 4 rows x 4 keys: 16 accumulators
@@ -14,6 +13,10 @@ GQA_INLINE vec vload(const float* p) { return _mm512_loadu_ps(p); }
 GQA_INLINE void vstore(float* p, vec x) { _mm512_storeu_ps(p, x); }
 GQA_INLINE vec vfma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 GQA_INLINE vec vmax(vec a, vec b) { return _mm512_maskz_max_ps(every_lane, a, b); }  // b where either is NaN
+GQA_INLINE float highest_lane(vec x) {
+  return highest_lane8(_mm256_max_ps(__builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7),
+                                     __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15)));
+}
 GQA_INLINE vec vrint(vec x) { return _mm512_maskz_roundscale_ps(every_lane, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
 GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
@@ -22,19 +25,6 @@ GQA_INLINE ivec vtoint(vec x) { return (ivec)_mm512_maskz_cvttps_epi32(every_lan
 GQA_INLINE ivec vshift(ivec x) { return (ivec)_mm512_maskz_slli_epi32(every_lane, (__m512i)x, 23); }  // x << 23
 GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 
-GQA_INLINE vec8 load8(const float* p) { return _mm256_loadu_ps(p); }
-GQA_INLINE vec8 scale8(vec8 x, float y) { return x * y; }
-GQA_INLINE vec8 zero8() { return vec8{}; }
-GQA_INLINE void store8(float* p, vec8 x) { _mm256_storeu_ps(p, x); }
-GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return _mm256_fmadd_ps(a, b, c); }
-
-template <element E>
-GQA_INLINE vec8 widen8(const char* p) {
-  if constexpr (E == element::f32) return _mm256_loadu_ps((const float*)p);
-  if constexpr (E == element::f16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
-  if constexpr (E == element::bf16)
-    return (vec8)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16);
-}
 template <element E>
 GQA_INLINE vec widen(const char* p) {
   if constexpr (E == element::f32) return _mm512_loadu_ps((const float*)p);

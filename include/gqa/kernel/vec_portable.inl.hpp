@@ -56,6 +56,10 @@ GQA_INLINE vec vfma(vec a, vec b, vec c) {
 #endif
 
 GQA_INLINE vec vmax(vec a, vec b) { return vselect((ivec)(a > b), a, b); }  // b where either is NaN
+GQA_INLINE float highest_lane(vec x) {
+  const vec y = vmax(x, __builtin_shufflevector(x, x, 2, 3, 0, 1));
+  return vmax(y, __builtin_shufflevector(y, y, 1, 0, 3, 2))[0];
+}
 GQA_INLINE vec vrint(vec x) {
   const ivec sign = viset(INT32_MIN);
   const vec magnitude = vand(x, ~sign);

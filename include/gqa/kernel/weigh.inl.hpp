@@ -12,7 +12,7 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
   const std::int64_t at = column * size_of<E>;
   for (std::int64_t i = 0; i < a.values.count; ++i) {
     const char* v = a.values.base + a.values.offsets[i] + at;
-    const char* ahead = a.values.base + a.values.ahead[i] + at;
+    const char* ahead = a.values.ahead_base + a.values.ahead[i] + at;
     vec x[C];
     GQA_UNROLL(8)
     for (int c = 0; c < C; ++c) {

@@ -27,8 +27,8 @@ struct token_range {
   std::int64_t seq = 0, position = 0, tokens = 0;
 };
 
-/// New keys and values, [token][kv_head][dim] by strides in elements; dim has stride 1, a stride of 0 repeats. Rows of a
-/// fused QKV projection are one of these.
+/// New keys and values, [token][kv_head][dim] by strides in elements; dim has stride 1, a stride of 0 repeats. Rows of
+/// a fused QKV projection are one of these.
 template <storage K, storage V = K>
 struct kv_source {
   const K* k = nullptr;
@@ -45,7 +45,8 @@ template <storage K, storage V>
           {saturated(checked(s.kv_heads) * s.v_head_dim), s.v_head_dim}};
 }
 
-/// Rows of two Eigen matrices (base/eigen_view.hpp), which must have the cache's heads and dims and equally many tokens.
+/// Rows of two Eigen matrices (base/eigen_view.hpp), which must have the cache's heads and dims and equally many
+/// tokens.
 template <class K, class V>
 [[nodiscard]] constexpr status make_source(kv_source<std::remove_const_t<K>, std::remove_const_t<V>>& source,
                                            const token_rows<K>& k, const token_rows<V>& v, const kv_shape& s) noexcept {
@@ -92,7 +93,8 @@ template <class T>
   if (tokens > 1 && s.token < row) return false;
   if (heads > 1 && s.head < row) return false;
   if (tokens == 1 || heads == 1) return true;
-  if (s.token >= saturated(elements_spanned(s, 1, heads, row))) return true;
+  if (s.token >= saturated(elements_spanned(s, 1, heads, row))) return true;  // token-major
+  if (s.head >= saturated(elements_spanned(s, tokens, 1, row))) return true;  // head-major
   for (std::int64_t h = 1; h < heads; ++h) {  // h heads further on: the tokens just below and just above
     const std::int64_t distance = saturated(checked(h) * s.head), below = distance / s.token, rest = distance % s.token;
     if ((below < tokens && rest < row) || (below + 1 < tokens && s.token - rest < row)) return false;
@@ -100,7 +102,7 @@ template <class T>
   return true;
 }
 
-/// One of K and V inside one run, in units of rows: tokens, or whole dim-major tiles of 16.
+/// Tokens from position `first` on as what lies side by side in memory: rows of dim elements, or whole tiles of 16.
 struct row_units {
   std::int64_t tokens = 0, row = 0;
 };
@@ -138,8 +140,8 @@ inline void write_tiles(D* tile, std::int64_t slot, kv_strides d, const S* src, 
   if (r.position < first)
     return failure_bound(errc::out_of_range, "position", r.position, "at least the sequence's first position", first);
   if ((checked(r.position) + r.tokens).overflowed || r.position + r.tokens > end)
-    return failure_bound(errc::out_of_range, "tokens", r.tokens, "tokens that end at or before the cache's end position",
-                         end);
+    return failure_bound(errc::out_of_range, "tokens", r.tokens,
+                         "tokens that end at or before the cache's end position", end);
   return {};
 }
 
@@ -161,9 +163,9 @@ inline void write_tiles(D* tile, std::int64_t slot, kv_strides d, const S* src, 
 }
 
 /// Writes `range` of the cache at `k` and `v` from `source`, whose token 0 is the range's first. K is written before V,
-/// so V may lie inside K's rows (latent caches) where the source says so too. Calls on different tokens may run at once.
-/// Checks everything before the first byte: sizes, pointers and their alignment, range and page ids, 64-bit overflow,
-/// destination rows that overlap each other, and a source that overlaps what is written.
+/// so V may lie inside K's rows (latent caches) where the source says so too. Calls on different tokens may run at
+/// once. Checks everything before the first byte: sizes, pointers and their alignment, range and page ids, 64-bit
+/// overflow, destination rows that overlap each other, and a source that overlaps what is written.
 template <storage K, storage V, kv_layout Layout, storage SK, storage SV>
 [[nodiscard]] status try_append(K* k, V* v, const Layout& layout, const kv_shape& shape, const token_range& range,
                                 const kv_source<SK, SV>& source) noexcept {
@@ -198,14 +200,16 @@ template <storage K, storage V, kv_layout Layout, storage SK, storage SV>
     if (!detail::rows_are_disjoint(vs, run.count, heads, shape.v_head_dim))
       return failure(errc::overlap, "v_strides", vs.token, "strides that keep values apart; this is the token stride");
     const detail::row_units written = detail::units(order, at, n, shape.head_dim);
-    const detail::byte_extent to_k = detail::extent_of(
-        k, run.k - slot, detail::elements_spanned(ks, written.tokens, heads, written.row).value);
+    const detail::byte_extent to_k =
+        detail::extent_of(k, run.k - slot, detail::elements_spanned(ks, written.tokens, heads, written.row).value);
     const detail::byte_extent to_v =
         detail::extent_of(v, run.v, detail::elements_spanned(vs, n, heads, shape.v_head_dim).value);
     if (from_k.overlaps(to_k) || from_k.overlaps(to_v))
-      return failure(errc::overlap, "source.k", static_cast<std::int64_t>(from_k.begin), "memory that append does not write");
+      return failure(errc::overlap, "source.k", static_cast<std::int64_t>(from_k.begin),
+                     "memory that append does not write");
     if (from_v.overlaps(to_k) || from_v.overlaps(to_v))
-      return failure(errc::overlap, "source.v", static_cast<std::int64_t>(from_v.begin), "memory that append does not write");
+      return failure(errc::overlap, "source.v", static_cast<std::int64_t>(from_v.begin),
+                     "memory that append does not write");
     at += n;
   }
 

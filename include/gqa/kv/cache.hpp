@@ -1,7 +1,7 @@
 // A cache that owns its memory: [sequences] of up to `capacity` tokens each, one buffer for K and one for V.
 //
-//   gqa::kv_cache<gqa::bf16> cache({.sequences = 1, .capacity = 4096, .kv_heads = 8, .head_dim = 128, .v_head_dim = 128});
-//   cache.append(0, k, v, tokens);                 // dense [tokens][kv_heads][dim], float, f16 or bf16
+//   gqa::kv_cache<gqa::bf16> cache({.sequences = 1, .capacity = 4096, .kv_heads = 8, .head_dim = 128, .v_head_dim =
+//   128}); cache.append(0, k, v, tokens);                 // dense [tokens][kv_heads][dim], float, f16 or bf16
 //   batch.kv_lens = cache.lengths();               // then attend over cache.view()
 //
 // bytes = sequences * kv_heads * capacity * (head_dim * sizeof(K) + v_head_dim * sizeof(V))
@@ -51,10 +51,10 @@ namespace detail {
 inline constexpr std::size_t cache_alignment = 64;  // a cache line, and the widest vector
 
 struct aligned_delete {
-  void operator()(void* p) const noexcept { ::operator delete(p, std::align_val_t{cache_alignment}); }
+  void operator()(void* p) const noexcept { ::operator delete (p, std::align_val_t{cache_alignment}); }
 };
-/// Elements whose lifetime ends with the memory: T is trivially destructible. Uninitialised, so that pages of memory are
-/// first touched by who writes them.
+/// Elements whose lifetime ends with the memory: T is trivially destructible. Uninitialised, so that pages of memory
+/// are first touched by who writes them.
 template <class T>
 using aligned_array = std::unique_ptr<T[], aligned_delete>;
 
@@ -63,7 +63,7 @@ template <class T>
   static_assert(std::is_trivially_destructible_v<T> && std::is_trivially_copyable_v<T>);
   const checked bytes = elements * static_cast<std::int64_t>(sizeof(T));
   if (bytes.overflowed) return failure(errc::overflow, argument, elements.value, "a size in bytes that fits 63 bits");
-  void* p = ::operator new(static_cast<std::size_t>(bytes.value), std::align_val_t{cache_alignment}, std::nothrow);
+  void* p = ::operator new (static_cast<std::size_t>(bytes.value), std::align_val_t{cache_alignment}, std::nothrow);
   if (!p) return failure(errc::out_of_memory, argument, bytes.value, "a size in bytes that fits memory");
   array.reset(static_cast<T*>(p));
   return {};
@@ -71,8 +71,8 @@ template <class T>
 
 }  // namespace detail
 
-/// Owning contiguous cache of keys stored as K and values stored as V; 64-byte aligned, movable, not copyable. The moved-from
-/// cache has no sequences. Calls on different sequences may run at once.
+/// Owning contiguous cache of keys stored as K and values stored as V; 64-byte aligned, movable, not copyable. The
+/// moved-from cache has no sequences. Calls on different sequences may run at once.
 template <storage K, storage V = K>
 class kv_cache {
  public:
@@ -175,7 +175,8 @@ class kv_cache {
       return contiguous_layout::token_major(s.sequences, s.capacity, s.kv_heads, s.head_dim, s.v_head_dim);
     if (s.order == cache_order::head_major)
       return contiguous_layout::head_major(s.sequences, s.capacity, s.kv_heads, s.head_dim, s.v_head_dim);
-    return contiguous_layout::tiled(s.sequences, round_up(s.capacity, tile_tokens), s.kv_heads, s.head_dim, s.v_head_dim);
+    return contiguous_layout::tiled(s.sequences, round_up(s.capacity, tile_tokens), s.kv_heads, s.head_dim,
+                                    s.v_head_dim);
   }
 
   [[nodiscard]] status allocate(const kv_cache_spec& s) noexcept {
@@ -184,7 +185,8 @@ class kv_cache {
     if ((checked(s.capacity) + tile_tokens).overflowed)
       return failure(errc::overflow, "capacity", s.capacity, "a count that fits 63 bits in whole tiles");
     if (s.order > cache_order::tiled)
-      return failure(errc::invalid_argument, "order", static_cast<std::int64_t>(s.order), "an enumerator of cache_order");
+      return failure(errc::invalid_argument, "order", static_cast<std::int64_t>(s.order),
+                     "an enumerator of cache_order");
     GQA_TRY(check_shape(s.shape()));
     const contiguous_layout l = layout_of(s);
     GQA_TRY(l.check(s.kv_heads, s.head_dim, s.v_head_dim));

@@ -30,8 +30,9 @@ struct paged_kv_cache_spec {
   [[nodiscard]] constexpr kv_shape shape() const noexcept { return {kv_heads, head_dim, v_head_dim}; }
 };
 
-/// Owning pool of pages of keys stored as K and values stored as V; 64-byte aligned, movable, not copyable. The moved-from
-/// cache has no sequences. Not for concurrent appends: sequences share the free list. No member but make allocates.
+/// Owning pool of pages of keys stored as K and values stored as V; 64-byte aligned, movable, not copyable. The
+/// moved-from cache has no sequences. Not for concurrent appends: sequences share the free list. No member but make
+/// allocates.
 template <storage K, storage V = K>
 class paged_kv_cache {
  public:
@@ -96,10 +97,12 @@ class paged_kv_cache {
     GQA_TRY(check_sequence(seq));
     const std::int64_t length = lengths_[seq], room = spec_.max_pages * spec_.page_size - length;
     if (tokens > room)
-      return failure_bound(errc::out_of_range, "tokens", tokens, "at most the room left in the sequence's max_pages", room);
+      return failure_bound(errc::out_of_range, "tokens", tokens, "at most the room left in the sequence's max_pages",
+                           room);
     const std::int64_t held = pages_for(length), needed = tokens < 0 ? held : pages_for(length + tokens);
     if (needed - held > free_count_)
-      return failure_bound(errc::out_of_memory, "tokens", tokens, "at most the room in the sequence's last and the free pages",
+      return failure_bound(errc::out_of_memory, "tokens", tokens,
+                           "at most the room in the sequence's last and the free pages",
                            (held + free_count_) * spec_.page_size - length);
     resize_row(seq, held, needed);
     const status s = gqa::try_append(k(), v(), layout(), spec_.shape(), {seq, length, tokens}, source);
@@ -157,7 +160,7 @@ class paged_kv_cache {
   static constexpr paged_kv_cache_spec none{.sequences = 0};
 
   [[nodiscard]] static paged_layout layout_of(const paged_kv_cache_spec& s, const page_table_view& table) noexcept {
-    const auto make = s.order == cache_order::token_major ? paged_layout::token_major
+    const auto make = s.order == cache_order::token_major  ? paged_layout::token_major
                       : s.order == cache_order::head_major ? paged_layout::head_major
                                                            : paged_layout::tiled;
     return make(table, s.num_pages, s.page_size, s.kv_heads, s.head_dim, s.v_head_dim);
@@ -170,7 +173,8 @@ class paged_kv_cache {
     if (s.sequences < 1) return failure(errc::invalid_argument, "sequences", s.sequences, "a positive count");
     if (s.max_pages < 1) return failure(errc::invalid_argument, "max_pages", s.max_pages, "a positive count of pages");
     if (s.order > cache_order::tiled)
-      return failure(errc::invalid_argument, "order", static_cast<std::int64_t>(s.order), "an enumerator of cache_order");
+      return failure(errc::invalid_argument, "order", static_cast<std::int64_t>(s.order),
+                     "an enumerator of cache_order");
     GQA_TRY(check_shape(s.shape()));
     if ((checked(s.max_pages) * s.page_size).overflowed)
       return failure(errc::overflow, "max_pages", s.max_pages, "a count whose tokens fit 63 bits");
@@ -184,7 +188,8 @@ class paged_kv_cache {
     GQA_TRY(detail::allocate(free_, "num_pages", s.num_pages));
     for (std::int64_t seq = 0; seq < s.sequences; ++seq) lengths_[seq] = 0;
     for (std::int64_t i = 0; i < entries.value; ++i) table_[i] = no_page;
-    for (std::int64_t i = 0; i < s.num_pages; ++i) free_[i] = static_cast<std::int32_t>(s.num_pages - 1 - i);  // 0 first
+    for (std::int64_t i = 0; i < s.num_pages; ++i)
+      free_[i] = static_cast<std::int32_t>(s.num_pages - 1 - i);  // 0 first
     free_count_ = s.num_pages;
     spec_ = s;
     return {};

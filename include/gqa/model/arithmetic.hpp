@@ -6,11 +6,11 @@
 //  2. score     s = scale * (q . k); s = softcap * tanh(s * (1 / softcap)); s = fma(slope, key - query, s) with the
 //               distance formed in integers; s = s + bias. Constants are formed in double and rounded once to f32.
 //               A hidden key has s = -inf, whatever hid it.
-//  3. weight    t = max(s * log2e, -FLT_MAX), n = rint(t), f = t - n; p = 2^(n - m) * poly(f), +0 where below 2^-126;
+//  3. weight    t = max(s * log2e, -FLT_MAX), n = rint(t), f = t - n; p = 2^(n - m) * poly(f), +0 where n - m <= -126;
 //               p of a hidden key is +0 by selection. m is the integer maximum of n over this and the earlier visible
 //               blocks of the chunk: all scale factors between partial results are powers of two.
 //  4. blocks    of 64 keys at absolute positions 64 b ... 64 b + 63; when m grows, o and l are multiplied by
-//               2^(old m - new m) (0 where below 2^-126) before the block is added.
+//               2^(old m - new m) (0 where the exponent is -126 or less, here and in 7) before the block is added.
 //  5. P . V     within a chunk each output element is one fma chain from +0 over keys in order.
 //  6. row sum   16 virtual lanes, lane = key % 16, in key order; at the chunk's end lanes add up pairwise as in 1.
 //  7. chunks    of 256 tokens at absolute positions; their states (o, m, l) merge in the binary tree over chunk indices

@@ -71,13 +71,22 @@ class unit_walk {
   // tokens before their use, rows are prefetched.
   void plan_steps() noexcept {
     const std::int64_t token_bytes = unit_.heads * in_.head_dim * in_.k_bytes;
-    step_ = block_keys;
-    if (unit_.heads > 1) {
-      while (step_ > 8 && step_ * token_bytes > 32 * 1024) step_ /= 2;
-      ahead_ = std::min(block_keys, std::max<std::int64_t>(step_, 16));
-    } else {
-      ahead_ = block_keys;
-    }
+    if (unit_.heads == 1) return;
+    while (step_ > 8 && step_ * token_bytes > 32 * 1024) step_ /= 2;
+    ahead_ = std::max<std::int64_t>(step_, 16);
+  }
+
+  // What is read `ahead_` tokens after column c: first the rest of the block's keys, then its values, then the next
+  // block's keys.
+  [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
+    const char* base = in_.key_head(unit_.head + head);
+    if (c + ahead_ < block_keys) return {base, b.k + c, base, b.k + c + ahead_, n};
+    return {base, b.k + c, in_.value_head(unit_.head + head), b.v + c + ahead_ - block_keys, n};
+  }
+  [[nodiscard]] row_set values(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
+    const char* base = in_.value_head(unit_.head + head);
+    if (c + ahead_ < block_keys) return {base, b.v + c, base, b.v + c + ahead_, n};
+    return {base, b.v + c, in_.key_head(unit_.head + head), b.k + c + ahead_, n};
   }
 
   void clear_state() noexcept {
@@ -115,7 +124,7 @@ class unit_walk {
     for (std::int64_t c = b.begin; c < b.end; c += step_)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
         in_.kernels->score_dot({work_.q + h * head_rows_ * in_.padded_dim, in_.padded_dim, head_rows_,
-                                {in_.key_head(unit_.head + h), b.k + c, b.k + c + ahead_, std::min(step_, b.end - c)},
+                                keys(b, h, c, std::min(step_, b.end - c)),
                                 in_.head_dim, in_.scale, scores(h) + c});
   }
 
@@ -131,14 +140,15 @@ class unit_walk {
         if (first >= head_rows_) continue;
         score_args a{work_.q + (h * padded_tile_rows() + first) * in_.padded_dim, 0, head_rows_ - first, {}, in_.head_dim,
                      in_.scale, scores(h) + first * block_keys + c};
-        const row_set tiles{base, b.k_tiles + c / tile_tokens, b.k_tiles + c / tile_tokens + block_keys / tile_tokens, n};
+        const std::int64_t values_ahead[2] = {b.v[c], b.v[c + tile_tokens]};
+        const row_set tiles{base, b.k_tiles + c / tile_tokens, in_.value_head(unit_.head + h), values_ahead, n};
         if (pack) {
           if (tiles_)
             k.pack_tiles(tiles, in_.head_dim, work_.panels);
           else
-            k.pack_rows({base, b.k + c, b.k + c + ahead_, n}, in_.head_dim, work_.panels);
+            k.pack_rows(keys(b, h, c, n), in_.head_dim, work_.panels);
           const std::int64_t offsets[2] = {0, in_.padded_dim * tile_tokens * 4};
-          a.keys = {reinterpret_cast<const char*>(work_.panels), offsets, nullptr, n};
+          a.keys = {reinterpret_cast<const char*>(work_.panels), offsets, nullptr, nullptr, n};
           k.score_panels(a);
         } else {
           a.keys = tiles;
@@ -202,8 +212,7 @@ class unit_walk {
       // Rows that see different keys share a tile only where 0 * value is 0.
       const bool alike = even && !in_.mask && !in_.bias;
       for (std::int64_t h = 0; h < unit_.heads && !alike; ++h) {
-        const row_set values{in_.value_head(unit_.head + h), b.v + seen.begin, b.v + seen.begin, seen.end - seen.begin};
-        if (!in_.kernels->values_finite(values, in_.v_head_dim)) return weigh_row_by_row(b);
+        if (!in_.kernels->values_finite(values(b, h, seen.begin, seen.end - seen.begin), in_.v_head_dim)) return weigh_row_by_row(b);
       }
     }
     for (const interval& seen : b.seen) {
@@ -220,11 +229,11 @@ class unit_walk {
     if (first >= head_rows_) return;
     const std::int64_t row = h * head_rows_ + first;
     weigh_args a{work_.s + row * block_keys + c, head_rows_ - first,
-                 {in_.value_head(unit_.head + h), b.v + c, b.v + c + ahead_, n}, in_.v_head_dim,
-                 state_.o + row * state_.o_stride, state_.o_stride};
+                 values(b, h, c, n), in_.v_head_dim, state_.o + row * state_.o_stride, state_.o_stride};
     if (!pack_values_) return k.weigh(a);
     k.pack_values(a.values, in_.v_head_dim, work_.values, in_.v_stride);
-    a.values = {reinterpret_cast<const char*>(work_.values), in_.packed_rows, in_.packed_rows, n};
+    const char* packed = reinterpret_cast<const char*>(work_.values);
+    a.values = {packed, in_.packed_rows, packed, in_.packed_rows, n};
     k.weigh_packed(a);
   }
 
@@ -237,8 +246,7 @@ class unit_walk {
           std::int64_t e = c;
           while (e < seen.end && !is_zero(p[e])) ++e;
           if (e > c)
-            in_.kernels->weigh({p + c, 1, {in_.value_head(unit_.head + row / head_rows_), b.v + c, b.v + c, e - c},
-                                in_.v_head_dim, state_.o + row * state_.o_stride, state_.o_stride});
+            in_.kernels->weigh({p + c, 1, values(b, row / head_rows_, c, e - c), in_.v_head_dim, state_.o + row * state_.o_stride, state_.o_stride});
           c = e + 1;
         }
       }

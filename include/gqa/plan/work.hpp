@@ -61,7 +61,7 @@ struct chunk_list {
   return c;
 }
 
-inline constexpr std::int64_t rows_of_a_tile = 96;    ///< rows that share packed keys: q, o and S of a unit fit in L2
+inline constexpr std::int64_t rows_of_a_tile = 192;   ///< rows that share packed keys: q, o and S of a unit fit in L2
 inline constexpr std::int64_t rows_of_a_unit = 256;   ///< rows a unit over several KV heads may reach
 
 /// Rows a unit can have: what scratch must hold.
@@ -78,7 +78,7 @@ inline constexpr std::int64_t rows_of_a_unit = 256;   ///< rows a unit over seve
   w.q_len = q_len;
   const bool few = q_len <= rows_of_a_unit / group;
   if (interleaved && few) w.unit_heads = std::clamp<std::int64_t>(rows_of_a_unit / (std::max<std::int64_t>(q_len, 1) * group), 1, kv_heads);
-  w.unit_tokens = w.unit_heads > 1 || q_len * group <= rows_of_a_tile * 4 / 3
+  w.unit_tokens = w.unit_heads > 1 || q_len * group <= rows_of_a_unit
                       ? std::max<std::int64_t>(q_len, 1)
                       : std::max<std::int64_t>(rows_of_a_tile / group, 1);
   return w;

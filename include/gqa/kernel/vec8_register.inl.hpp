@@ -1,4 +1,26 @@
-// Shuffles of 8 lanes held in one register: sums of 8 accumulators, and 8 x 8 transposition.
+// 8 lanes in one AVX register: loads and fma, the highest lane, sums of 8 accumulators, and 8 x 8 transposition.
+typedef float vec8 __attribute__((vector_size(32)));
+
+GQA_INLINE vec8 load8(const float* p) { return _mm256_loadu_ps(p); }
+GQA_INLINE vec8 scale8(vec8 x, float y) { return x * y; }
+GQA_INLINE vec8 zero8() { return vec8{}; }
+GQA_INLINE void store8(float* p, vec8 x) { _mm256_storeu_ps(p, x); }
+GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return _mm256_fmadd_ps(a, b, c); }
+
+template <element E>
+GQA_INLINE vec8 widen8(const char* p) {
+  if constexpr (E == element::f32) return _mm256_loadu_ps((const float*)p);
+  if constexpr (E == element::f16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+  if constexpr (E == element::bf16)
+    return (vec8)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16);
+}
+
+GQA_INLINE float highest_lane8(vec8 x) {
+  vec8 y = _mm256_max_ps(x, __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3));
+  y = _mm256_max_ps(y, __builtin_shufflevector(y, y, 2, 3, 0, 1, 6, 7, 4, 5));
+  return _mm256_max_ps(y, __builtin_shufflevector(y, y, 1, 0, 3, 2, 5, 4, 7, 6))[0];
+}
+
 GQA_INLINE vec8 add_pairs8(vec8 a, vec8 b) {  // (a01 a23 b01 b23 | a45 a67 b45 b67)
   return __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14) +
          __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15);

@@ -1,0 +1,18 @@
+// Runners for queries in f32 with K and V of one type.
+#include "typed_runner.hpp"
+
+namespace bench {
+
+std::unique_ptr<runner> make_plain_runner(cell_memory& memory, worker_pool& pool) {
+  const cell& c = memory.of();
+  if (c.q_type != gqa::element::f32 || c.k_type != c.v_type)
+    gqa::throw_if_failed(gqa::failure(gqa::errc::unsupported, "v_type", static_cast<std::int64_t>(c.v_type),
+                                      "K's type, and f32 queries, in this program"));
+  switch (c.k_type) {
+    case gqa::element::f16: return make_typed<float, gqa::f16, gqa::f16>(memory, pool);
+    case gqa::element::bf16: return make_typed<float, gqa::bf16, gqa::bf16>(memory, pool);
+    default: return make_typed<float, float, float>(memory, pool);
+  }
+}
+
+}  // namespace bench
