@@ -1,6 +1,6 @@
-// Decoding as an engine does it: a batch of sequences of different lengths in a paged cache, one plan for all layers and
-// steps, updated as the sequences grow, in the engine's own threads and with its own workspace. Nothing allocates after
-// the plan has been made, but for Eigen's pool, which allocates its tasks.
+// Decoding as an engine does it: a batch of sequences of different lengths in a paged cache, one plan for all layers
+// and steps, updated as the sequences grow, in the engine's own threads and with its own workspace. Nothing allocates
+// after the plan has been made, but for Eigen's pool, which allocates its tasks.
 #include <cmath>
 #include <cstdio>
 #include <gqa/gqa.hpp>
@@ -51,8 +51,8 @@ int main() {
   gqa::plan_options options;
   options.shares = threads;
   options.max_kv_len = cache_spec.max_pages * cache_spec.page_size;
-  gqa::attention_plan<gqa::types<float, gqa::f16, gqa::f16, float>, gqa::paged_layout> plan(spec, batch,
-                                                                                            caches[0].layout(), {}, options);
+  gqa::attention_plan<gqa::types<float, gqa::f16, gqa::f16, float>, gqa::paged_layout> plan(
+      spec, batch, caches[0].layout(), {}, options);
   std::vector<std::byte> workspace(plan.workspace_bytes());
   Eigen::ThreadPool pool(threads);
   gqa::eigen_executor executor(pool);

@@ -78,10 +78,8 @@ struct nest {
   std::atomic<std::int64_t>* innermost;
   int depth;
   void operator()(std::int64_t) const {
-    if (depth == 0)
-      ++*innermost;
-    else
-      executor->parallel_for(3, nest{executor, innermost, depth - 1});
+    if (depth == 0) ++*innermost;
+    else executor->parallel_for(3, nest{executor, innermost, depth - 1});
   }
 };
 

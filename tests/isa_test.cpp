@@ -13,10 +13,10 @@ using gqa::detail::resolve;
 using gqa::detail::supports;
 
 // Bit numbers as the processor manuals give them, apart from the constants in the library.
-constexpr int fma = 12, sse4_2 = 20, popcnt = 23, osxsave = 27, avx = 28, f16c = 29;          // leaf 1, ecx
-constexpr int bmi1 = 3, avx2 = 5, bmi2 = 8;                                                   // leaf 7, ebx
-constexpr int avx512f = 16, avx512dq = 17, avx512cd = 28, avx512bw = 30, avx512vl = 31;       // leaf 7, ebx
-constexpr int lzcnt = 5;                                                                      // 0x80000001, ecx
+constexpr int fma = 12, sse4_2 = 20, popcnt = 23, osxsave = 27, avx = 28, f16c = 29;     // leaf 1, ecx
+constexpr int bmi1 = 3, avx2 = 5, bmi2 = 8;                                              // leaf 7, ebx
+constexpr int avx512f = 16, avx512dq = 17, avx512cd = 28, avx512bw = 30, avx512vl = 31;  // leaf 7, ebx
+constexpr int lzcnt = 5;                                                                 // 0x80000001, ecx
 constexpr std::uint64_t x87_state = 1, sse_state = 2, ymm_state = 4, opmask = 0x20, zmm_low = 0x40, zmm_high = 0x80;
 
 constexpr std::uint32_t bits(std::initializer_list<int> numbers) {
@@ -107,10 +107,10 @@ TEST(isa_detection, agrees_with_the_compilers_view_of_this_machine) {
   __builtin_cpu_init();
   EXPECT_EQ(gqa::is_supported(isa::avx2), __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                                               __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt"));
-  EXPECT_EQ(gqa::is_supported(isa::avx512),
-            __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512cd"));
+  EXPECT_EQ(gqa::is_supported(isa::avx512), __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                                                __builtin_cpu_supports("avx512dq") &&
+                                                __builtin_cpu_supports("avx512bw") &&
+                                                __builtin_cpu_supports("avx512cd"));
 #else
   EXPECT_EQ(gqa::best_isa(), isa::portable);
 #endif

@@ -33,9 +33,9 @@ require_packages() {
     fi
   fi
   echo "Installing$missing"
-  # A fresh container has no package lists, an old one has stale ones: fetch them first.
-  if ! { $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
-         $as_root env DEBIAN_FRONTEND=noninteractive $install > /dev/null; }; then
+  # A fresh container has no package lists, an old one has stale ones: fetch them first; old ones may do.
+  $as_root apt-get update -qq || echo "Could not fetch the package lists; trying with those at hand."
+  if ! $as_root env DEBIAN_FRONTEND=noninteractive $install > /dev/null; then
     echo "That failed. Please run:"
     echo "  ${as_root:+$as_root }apt-get update && ${as_root:+$as_root }$install"
     exit 1

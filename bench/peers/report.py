@@ -131,7 +131,7 @@ def heading(result: CellResult) -> str:
 
 
 def table(result: CellResult) -> str:
-    lines = [heading(result), f"  {'program':<36} {'layout':<12} {'ms (rounds)':<24} {'time / ours':<22} error"]
+    lines = [heading(result), f"  {'program':<36} {'layout':<12} {'ms (rounds)':<27} {'time / ours':<23} error"]
     for row in sorted(result.rows, key=lambda r: (r.program != OURS, r.time or float("inf"))):
         start = f"  {row.label:<36} {row.layout:<12} "
         if not row.counts(result.cell):
@@ -143,7 +143,7 @@ def table(result: CellResult) -> str:
         remark = "  16-bit arithmetic" if row.relative_error > TOLERANCE["f32"] else ""
         remark += f"  busy machine: {row.cpu_share:.0%} of a processor" if row.cpu_share < BUSY_BELOW else ""
         compared = ratio.text(2) if ratio else ""
-        lines.append(f"{start}{times.text(3):<24} {compared:<22} {row.relative_error:.1e}{remark}")
+        lines.append(f"{start}{times.text(3):<27} {compared:<23} {row.relative_error:.1e}{remark}")
     lines += [f"  {verdict(result, target)}" for target in targets(result.cell)]
     return "\n".join(lines)
 

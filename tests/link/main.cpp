@@ -9,9 +9,12 @@ static float q[4 * 16], k[300 * 2 * 16], v[300 * 2 * 16], out_one[4 * 16], out_t
 
 int main() {
   unsigned state = 7;
-  for (float& x : q) x = static_cast<float>(static_cast<int>((state = state * 1664525u + 1013904223u) >> 20) - 2048) / 1024;
-  for (float& x : k) x = static_cast<float>(static_cast<int>((state = state * 1664525u + 1013904223u) >> 20) - 2048) / 1024;
-  for (float& x : v) x = static_cast<float>(static_cast<int>((state = state * 1664525u + 1013904223u) >> 20) - 2048) / 1024;
+  for (float& x : q)
+    x = static_cast<float>(static_cast<int>((state = state * 1664525u + 1013904223u) >> 20) - 2048) / 1024;
+  for (float& x : k)
+    x = static_cast<float>(static_cast<int>((state = state * 1664525u + 1013904223u) >> 20) - 2048) / 1024;
+  for (float& x : v)
+    x = static_cast<float>(static_cast<int>((state = state * 1664525u + 1013904223u) >> 20) - 2048) / 1024;
   if (!decode_one(q, k, v, out_one) || !decode_two(q, k, v, out_two)) {
     std::puts("a decode was refused");
     return 1;

@@ -1,5 +1,6 @@
 // One of two translation units of a program: PART names its function. Only pointers cross the boundary, so that it may
-// be built with other flags than its neighbour; with CROSS a type of the library does, and such a program must not link.
+// be built with other flags than its neighbour; with CROSS a type of the library does, and such a program must not
+// link.
 #include <gqa/gqa.hpp>
 
 #define JOIN_(a, b) a##b

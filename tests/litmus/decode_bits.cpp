@@ -41,9 +41,12 @@ struct variant {
 };
 
 constexpr variant variants[] = {
-    {"decode", 1, gqa::no_window, 0, 0, false, false},     {"softcap", 1, gqa::no_window, 0, 20, false, false},
-    {"window", 1, 300, 4, 0, false, false},                {"alibi", 2, gqa::no_window, 0, 0, true, false},
-    {"sinks", 3, gqa::no_window, 0, 0, false, true},       {"prefill", 40, gqa::no_window, 0, 0, false, false},
+    {"decode", 1, gqa::no_window, 0, 0, false, false},
+    {"softcap", 1, gqa::no_window, 0, 20, false, false},
+    {"window", 1, 300, 4, 0, false, false},
+    {"alibi", 2, gqa::no_window, 0, 0, true, false},
+    {"sinks", 3, gqa::no_window, 0, 0, false, true},
+    {"prefill", 40, gqa::no_window, 0, 0, false, false},
     {"everything", 17, 260, 3, 15, true, true},
 };
 

@@ -48,7 +48,8 @@ static float random_float(int exponents) {
 int main() {
   // By hand: a tie of the sum that the product's last bits decide.
   expect(bits_of(isa_portable::emulated(1 + 0x1p-23f, 1 + 0x1p-23f, 0)) == bits_of(1 + 0x1p-22f), "rounds once, down");
-  expect(bits_of(isa_portable::emulated(0x1p-30f, 0x1p-30f, 1 + 0x1p-23f)) == bits_of(1 + 0x1p-23f), "keeps the addend");
+  expect(bits_of(isa_portable::emulated(0x1p-30f, 0x1p-30f, 1 + 0x1p-23f)) == bits_of(1 + 0x1p-23f),
+         "keeps the addend");
   expect(bits_of(isa_portable::emulated(1 + 0x1p-12f, 1 + 0x1p-12f, -1 - 0x1p-11f)) == bits_of(0x1p-24f), "is fused");
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("fma")) {

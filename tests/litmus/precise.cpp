@@ -1,5 +1,5 @@
-// The user's flags: compiled with -ffast-math, -ffp-contract=fast and others, arithmetic inside a region keeps its order
-// and its roundings. Also under targets that have fma, where contraction would pay.
+// The user's flags: compiled with -ffast-math, -ffp-contract=fast and others, arithmetic inside a region keeps its
+// order and its roundings. Also under targets that have fma, where contraction would pay.
 #include <immintrin.h>
 
 #include "region.hpp"

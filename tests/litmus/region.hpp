@@ -1,6 +1,7 @@
 // The mechanism that the kernels rest on, in miniature: text compiled for a target whatever the flags of the
 // translation unit. LITMUS_OPEN(features) ... LITMUS_CLOSE at file scope, or LITMUS_OPEN_BASELINE ...
-// LITMUS_CLOSE_BASELINE; LITMUS_OPEN_AVX2 and LITMUS_OPEN_AVX512 push only what the flags do not grant. Inside, floating point is precise: no reassociation, no contraction, whatever -ffast-math says outside.
+// LITMUS_CLOSE_BASELINE; LITMUS_OPEN_AVX2 and LITMUS_OPEN_AVX512 push only what the flags do not grant. Inside,
+// floating point is precise: no reassociation, no contraction, whatever -ffast-math says outside.
 #pragma once
 
 #include <cmath>
@@ -13,19 +14,18 @@
 #define LITMUS_AVX512 LITMUS_AVX2 ",avx512f,avx512cd,avx512vl,avx512dq,avx512bw"
 
 #if defined(__clang__)
-#define LITMUS_OPEN(features) \
+#define LITMUS_OPEN(features)                                                                 \
   LITMUS_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function)) \
   LITMUS_PRAGMA(float_control(precise, on, push)) LITMUS_PRAGMA(clang fp contract(off))
 #define LITMUS_CLOSE LITMUS_PRAGMA(float_control(pop)) LITMUS_PRAGMA(clang attribute pop)
 #define LITMUS_OPEN_BASELINE LITMUS_PRAGMA(float_control(precise, on, push)) LITMUS_PRAGMA(clang fp contract(off))
 #define LITMUS_CLOSE_BASELINE LITMUS_PRAGMA(float_control(pop))
 #else
-#define LITMUS_OPEN(features) \
-  LITMUS_PRAGMA(GCC push_options) LITMUS_PRAGMA(GCC target(features)) \
-  LITMUS_PRAGMA(GCC optimize("no-fast-math,fp-contract=off"))
+#define LITMUS_OPEN(features)     \
+  LITMUS_PRAGMA(GCC push_options) \
+  LITMUS_PRAGMA(GCC target(features)) LITMUS_PRAGMA(GCC optimize("no-fast-math,fp-contract=off"))
 #define LITMUS_CLOSE LITMUS_PRAGMA(GCC pop_options)
-#define LITMUS_OPEN_BASELINE \
-  LITMUS_PRAGMA(GCC push_options) LITMUS_PRAGMA(GCC optimize("no-fast-math,fp-contract=off"))
+#define LITMUS_OPEN_BASELINE LITMUS_PRAGMA(GCC push_options) LITMUS_PRAGMA(GCC optimize("no-fast-math,fp-contract=off"))
 #define LITMUS_CLOSE_BASELINE LITMUS_PRAGMA(GCC pop_options)
 #endif
 

@@ -1,0 +1,240 @@
+// The kernels' own functions, target against target bit for bit, and against double precision: exp2, tanh, ln, the fused
+// multiply-add (emulated where the baseline has none), conversions, both forms of the scores, both forms of P . V.
+// GQA_TEST_EVERY_FLOAT=1 in the environment tests every float instead of every 1009th.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <gqa/gqa.hpp>
+#include <random>
+#include <vector>
+
+namespace {
+
+using gqa::block_keys;
+using gqa::element;
+using gqa::isa;
+using gqa::kernel_table;
+using gqa::sum_lanes;
+
+std::vector<const kernel_table*> tables() {
+  std::vector<const kernel_table*> found;
+  for (isa target : gqa::all_isas)
+    if (gqa::is_supported(target))
+      found.push_back(gqa::kernels_for<element::f32, element::f32, element::f32, element::f32>(target));
+  return found;
+}
+
+std::uint32_t stride() { return std::getenv("GQA_TEST_EVERY_FLOAT") ? 1 : 1009; }
+
+float from_bits(std::uint32_t bits) { return std::bit_cast<float>(bits); }
+
+constexpr double u = 0x1p-24;
+
+/// Calls check(x, results of `compute` on each target) for the floats whose bits lie in [first, last), 16 at a time.
+template <class Compute, class Check>
+void over_floats(std::uint32_t first, std::uint32_t last, const Compute& compute, const Check& check) {
+  const auto all = tables();
+  for (std::uint64_t bits = first; bits < last;) {
+    float x[16];
+    for (float& e : x) {
+      e = from_bits(static_cast<std::uint32_t>(std::min<std::uint64_t>(bits, last - 1)));
+      bits += stride();
+    }
+    float reference[16];
+    for (std::size_t t = 0; t < all.size(); ++t) {
+      float y[16];
+      std::memcpy(y, x, sizeof y);
+      compute(*all[t], y);
+      if (t == 0) std::memcpy(reference, y, sizeof y);
+      ASSERT_EQ(std::memcmp(reference, y, sizeof y), 0) << gqa::name(all[t]->target) << " near " << x[0];
+    }
+    for (int i = 0; i < 16; ++i) check(x[i], reference[i]);
+    if (testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(Kernel, WeightsAreExpOfTheScoreAndEqualOnEveryTarget) {
+  // Column 0 holds the maximum, a score of 0; the others any score below. p = exp(s), 0 from 2^-126 down.
+  const auto weights = [](const kernel_table& k, float (&s)[16]) {
+    float row[block_keys] = {}, m = -INFINITY, l[sum_lanes] = {}, o[16] = {};
+    std::memcpy(row + 16, s, sizeof s);
+    std::fill_n(row + 1, 15, -INFINITY);
+    k.soften({row, 1, 0, 32, &m, l, o, 16, true});
+    ASSERT_EQ(row[0], 1.0f);
+    ASSERT_EQ(m, 0.0f);
+    for (int i = 1; i < 16; ++i) ASSERT_EQ(std::bit_cast<std::uint32_t>(row[i]), 0u) << "a hidden key weighs nothing";
+    std::memcpy(s, row + 16, sizeof s);
+  };
+  over_floats(0x80000000u, 0xff800000u, weights, [](float s, float p) {
+    const double exact = std::exp(static_cast<double>(s));
+    // s * log2(e): the constant and the product round once each; the polynomial and the last product add 2 u.
+    const double bound = exact * (2.0 * u * std::fabs(static_cast<double>(s)) + 2.2 * u);
+    if (p == 0.0f)
+      ASSERT_LT(exact, 0x1p-125) << s;
+    else
+      ASSERT_LE(std::fabs(p - exact), bound) << s << " gives " << p;
+  });
+}
+
+TEST(Kernel, SoftcapIsTanhOnEveryTarget) {
+  const auto tanh16 = [](const kernel_table& k, float (&s)[16]) { k.softcap(s, 16, 1.0f, 1.0f); };
+  const auto check = [](float x, float y) {
+    const double exact = std::tanh(static_cast<double>(x));
+    ASSERT_LE(std::fabs(y - exact), 4.0 * u * std::fabs(exact) + 0x1p-149) << x << " gives " << y;
+    ASSERT_EQ(std::signbit(x), std::signbit(y)) << x;
+    ASSERT_LE(std::fabs(y), 1.0f) << x;
+  };
+  over_floats(0x00000000u, 0x7f800001u, tanh16, check);
+  over_floats(0x80000000u, 0xff800001u, tanh16, check);
+}
+
+TEST(Kernel, NanStaysNan) {
+  for (const kernel_table* k : tables())
+    for (std::uint32_t bits : {0x7fc00000u, 0xffc00000u, 0x7fc12345u}) {
+      float s[16];
+      std::fill_n(s, 16, from_bits(bits));
+      k->softcap(s, 16, 1.0f, 1.0f);
+      for (float x : s) EXPECT_TRUE(std::isnan(x));
+      float row[block_keys] = {}, m = -INFINITY, l[sum_lanes] = {}, o[16] = {};
+      row[5] = from_bits(bits);
+      k->soften({row, 1, 0, 16, &m, l, o, 16, false});
+      EXPECT_TRUE(std::isnan(row[5])) << gqa::name(k->target);
+      EXPECT_TRUE(std::isnan(l[5]));
+    }
+}
+
+TEST(Kernel, LogOfTheSumIsCorrectlyRoundedAlmostAlways) {
+  std::int64_t tried = 0, off = 0;
+  const auto lse = [](const kernel_table& k, float (&l)[16]) {
+    for (float& x : l) {
+      float o[16] = {}, out[1], result = 0;
+      k.finish(o, 0.0f, x, nullptr, 1, out, &result);
+      x = result;
+    }
+  };
+  over_floats(0x00800000u, 0x7f800000u, lse, [&](float l, float y) {
+    const double exact = std::log(static_cast<double>(l));
+    ++tried;
+    off += y != static_cast<float>(exact);
+    ASSERT_LE(std::fabs(y - exact), 0.500001 * (std::nextafter(std::fabs(y), INFINITY) - std::fabs(y)) + 0x1p-149) << l;
+  });
+  EXPECT_LT(off, tried / 100000 + 2);
+}
+
+TEST(Kernel, MultiplyAddIsFusedOnEveryTarget) {
+  // alibi computes fma(slope, distance, s); distances below 2^24 are exact, slopes and s are any bits.
+  std::mt19937_64 random(7);
+  for (int n = 0; n < 200000; ++n) {
+    const float slope = from_bits(static_cast<std::uint32_t>(random()));
+    const auto distance = static_cast<std::int64_t>(random() % (1 << 24)) - (1 << 23);
+    float s[16], expected[16];
+    for (int i = 0; i < 16; ++i) {
+      // Half of the addends nearly cancel the product, where a second rounding would show.
+      const float product = slope * static_cast<float>(distance + i);
+      s[i] = i % 2 ? from_bits(std::bit_cast<std::uint32_t>(-product) + static_cast<std::uint32_t>(random() % 7) - 3)
+                   : from_bits(static_cast<std::uint32_t>(random()));
+      expected[i] = std::fma(slope, static_cast<float>(distance + i), s[i]);
+    }
+    for (const kernel_table* k : tables()) {
+      float y[16];
+      std::memcpy(y, s, sizeof y);
+      k->alibi(y, 16, slope, distance);
+      for (int i = 0; i < 16; ++i)
+        if (std::isnan(expected[i]))
+          ASSERT_TRUE(std::isnan(y[i]));
+        else
+          ASSERT_EQ(std::bit_cast<std::uint32_t>(y[i]), std::bit_cast<std::uint32_t>(expected[i]))
+              << gqa::name(k->target) << ": fma(" << slope << ", " << distance + i << ", " << s[i] << ")";
+    }
+  }
+}
+
+/// The contract's dot product, written out.
+float dot_by_contract(const float* q, const float* k, std::int64_t dim) {
+  float lane[8] = {};
+  for (std::int64_t d = 0; d < dim; ++d) lane[d % 8] = std::fma(q[d], k[d], lane[d % 8]);
+  return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
+
+TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal;
+  for (std::int64_t dim : {1, 3, 8, 15, 16, 20, 64, 80, 128, 129})
+    for (std::int64_t rows : {1, 2, 3, 4, 5, 7, 12, 13, 29}) {
+      const std::int64_t padded = gqa::round_up(dim, 8);
+      std::vector<float> q(rows * padded), k(block_keys * dim), tiles(block_keys * dim);
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t d = 0; d < dim; ++d) q[r * padded + d] = normal(random);
+      for (float& x : k) x = normal(random);
+      for (std::int64_t c = 0; c < block_keys; ++c)
+        for (std::int64_t d = 0; d < dim; ++d) tiles[(c / 16 * dim + d) * 16 + c % 16] = k[c * dim + d];
+      std::int64_t offsets[block_keys], tile_offsets[block_keys / 16], panel_offsets[block_keys / 16];
+      for (std::int64_t c = 0; c < block_keys; ++c) offsets[c] = c * dim * 4;
+      for (std::int64_t t = 0; t < block_keys / 16; ++t) {
+        tile_offsets[t] = t * dim * 64;
+        panel_offsets[t] = t * padded * 64;
+      }
+      std::vector<float> expected(rows * block_keys);
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t c = 0; c < block_keys; ++c)
+          expected[r * block_keys + c] = 0.3f * dot_by_contract(&q[r * padded], &k[c * dim], dim);
+      const auto bytes = [](const std::vector<float>& v) { return reinterpret_cast<const char*>(v.data()); };
+      for (const kernel_table* t : tables()) {
+        std::vector<float> in_tiles(gqa::round_up(rows, t->row_tile) * padded), panels(block_keys * padded);
+        for (std::int64_t r = 0; r < rows; ++r)
+          for (std::int64_t d = 0; d < padded; ++d)
+            in_tiles[(r / t->row_tile * padded + d) * t->row_tile + r % t->row_tile] = q[r * padded + d];
+        const auto same = [&](const std::vector<float>& s, const char* form) {
+          EXPECT_EQ(std::memcmp(s.data(), expected.data(), expected.size() * 4), 0)
+              << form << ' ' << gqa::name(t->target) << " dim " << dim << " rows " << rows;
+        };
+        std::vector<float> s(rows * block_keys);
+        t->score_dot({q.data(), padded, rows, {bytes(k), offsets, bytes(k), offsets, block_keys}, dim, 0.3f, s.data()});
+        same(s, "dot");
+        std::fill(s.begin(), s.end(), 0.0f);
+        t->score_tiles({in_tiles.data(), 0, rows, {bytes(tiles), tile_offsets, nullptr, nullptr, block_keys}, dim, 0.3f, s.data()});
+        same(s, "tiles");
+        for (bool from_tiles : {false, true}) {
+          if (from_tiles)
+            t->pack_tiles({bytes(tiles), tile_offsets, bytes(tiles), tile_offsets, block_keys}, dim, panels.data());
+          else
+            t->pack_rows({bytes(k), offsets, bytes(k), offsets, block_keys}, dim, panels.data());
+          std::fill(s.begin(), s.end(), 0.0f);
+          t->score_panels({in_tiles.data(), 0, rows, {bytes(panels), panel_offsets, nullptr, nullptr, block_keys}, dim, 0.3f, s.data()});
+          same(s, from_tiles ? "packed tiles" : "packed rows");
+        }
+      }
+    }
+}
+
+TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
+  std::mt19937 random(13);
+  std::normal_distribution<float> normal;
+  for (std::int64_t dim : {1, 7, 16, 24, 48, 128, 200})
+    for (std::int64_t rows : {1, 2, 5, 6, 12, 17}) {
+      const std::int64_t stride = gqa::round_up(dim, 16), keys = 37;
+      std::vector<float> p(rows * block_keys), v(keys * dim), start(rows * stride);
+      for (auto* x : {&p, &v, &start})
+        for (float& e : *x) e = normal(random);
+      std::vector<float> expected = start;
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t d = 0; d < dim; ++d)
+          for (std::int64_t c = 0; c < keys; ++c)
+            expected[r * stride + d] = std::fma(p[r * block_keys + c], v[c * dim + d], expected[r * stride + d]);
+      std::int64_t offsets[block_keys];
+      for (std::int64_t c = 0; c < keys; ++c) offsets[c] = c * dim * 4;
+      const char* base = reinterpret_cast<const char*>(v.data());
+      for (const kernel_table* t : tables()) {
+        std::vector<float> o = start;
+        t->weigh({p.data(), rows, {base, offsets, base, offsets, keys}, dim, o.data(), stride});
+        for (std::int64_t r = 0; r < rows; ++r)
+          EXPECT_EQ(std::memcmp(&o[r * stride], &expected[r * stride], dim * 4), 0)
+              << gqa::name(t->target) << " dim " << dim << " rows " << rows << " row " << r;
+      }
+    }
+}
+
+}  // namespace
