@@ -118,6 +118,9 @@ def verdict(result: CellResult, target: Target) -> str:
     hardest = min(opponents, key=lambda row: result.ratio(row).middle)
     ratio = result.ratio(hardest)
     met = "met" if ratio.middle >= target.at_least else "NOT MET"
+    ours = result.ours(hardest.layout)
+    if min(hardest.cpu_share, ours.cpu_share) < BUSY_BELOW:
+        met += " (flagged: the machine was busy)"
     return f"{wanted}: {ratio.text(2)} against {hardest.label}, {hardest.layout}: {met}"
 
 

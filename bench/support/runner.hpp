@@ -24,9 +24,13 @@ using runner_factory = std::unique_ptr<runner> (*)(cell_memory&, worker_pool&);
 
 /// Queries in f32, K and V of one type: all that the comparison and the grid need, and quick to compile.
 [[nodiscard]] std::unique_ptr<runner> make_plain_runner(cell_memory& memory, worker_pool& pool);
+/// Its parts, one a type of cache.
+[[nodiscard]] std::unique_ptr<runner> make_cache_f32_runner(cell_memory& memory, worker_pool& pool);
+[[nodiscard]] std::unique_ptr<runner> make_cache_f16_runner(cell_memory& memory, worker_pool& pool);
+[[nodiscard]] std::unique_ptr<runner> make_cache_bf16_runner(cell_memory& memory, worker_pool& pool);
 /// Every combination of types.
 [[nodiscard]] std::unique_ptr<runner> make_any_runner(cell_memory& memory, worker_pool& pool);
-/// Its parts, one a type of query.
+/// Its parts, one a type of query. They compile for a minute each.
 [[nodiscard]] std::unique_ptr<runner> make_f32_runner(cell_memory& memory, worker_pool& pool);
 [[nodiscard]] std::unique_ptr<runner> make_f16_runner(cell_memory& memory, worker_pool& pool);
 [[nodiscard]] std::unique_ptr<runner> make_bf16_runner(cell_memory& memory, worker_pool& pool);

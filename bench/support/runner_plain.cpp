@@ -1,5 +1,5 @@
-// Runners for queries in f32 with K and V of one type.
-#include "typed_runner.hpp"
+// Runners for queries in f32 with K and V of one type: chooses by that type.
+#include "runner.hpp"
 
 namespace bench {
 
@@ -9,9 +9,9 @@ std::unique_ptr<runner> make_plain_runner(cell_memory& memory, worker_pool& pool
     gqa::throw_if_failed(gqa::failure(gqa::errc::unsupported, "v_type", static_cast<std::int64_t>(c.v_type),
                                       "K's type, and f32 queries, in this program"));
   switch (c.k_type) {
-    case gqa::element::f16: return make_typed<float, gqa::f16, gqa::f16>(memory, pool);
-    case gqa::element::bf16: return make_typed<float, gqa::bf16, gqa::bf16>(memory, pool);
-    default: return make_typed<float, float, float>(memory, pool);
+    case gqa::element::f16: return make_cache_f16_runner(memory, pool);
+    case gqa::element::bf16: return make_cache_bf16_runner(memory, pool);
+    default: return make_cache_f32_runner(memory, pool);
   }
 }
 

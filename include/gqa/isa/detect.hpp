@@ -1,5 +1,5 @@
 // Which targets this machine can run: the processor's features (cpuid) and the operating system's consent to save their
-// registers (xgetbv). GQA_ISA=portable|avx2|avx512 overrides the default choice.
+// registers (xgetbv). GQA_ISA=portable|avx2|avx512|neon overrides the default choice.
 #pragma once
 
 #include <cstdlib>
@@ -17,10 +17,12 @@ GQA_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// What cpuid and xgetbv report; a value, so that tests can ask about machines that are not at hand.
+/// What cpuid and xgetbv report, or that this is AArch64, where NEON is the baseline; a value, so that tests can ask
+/// about machines that are not at hand.
 struct cpu_features {
   std::uint32_t leaf1_ecx = 0, leaf7_ebx = 0, leaf7_ecx = 0, extended_ecx = 0;
   std::uint64_t xcr0 = 0;
+  bool neon = false;
 };
 
 [[nodiscard]] inline cpu_features read_cpu_features() noexcept {
@@ -38,6 +40,8 @@ struct cpu_features {
     __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     f.xcr0 = (std::uint64_t{high} << 32) | low;
   }
+#elif defined(__aarch64__)
+  f.neon = true;
 #endif
   return f;
 }
@@ -56,8 +60,28 @@ struct cpu_features {
     case isa::avx512:  // f, dq, cd, bw, vl
       return avx2 && has_all(f.leaf7_ebx, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31) &&
              has_all(f.xcr0, zmm_state);
+    case isa::neon: return f.neon;
+#if defined(GQA_EMULATED_TARGETS)
+    case isa::emulated4:
+    case isa::emulated8:
+    case isa::emulated16: return true;
+#endif
   }
   return false;
+}
+
+/// What a target asks of the machine, for the error where the machine lacks it.
+[[nodiscard]] constexpr const char* needs(isa target) noexcept {
+  switch (target) {
+    case isa::avx2:
+      return "a target that this machine runs; avx2 needs an x86-64 processor with sse4.2, popcnt, avx, avx2, bmi, bmi2, "
+             "fma, f16c and lzcnt, and a system that saves ymm registers";
+    case isa::avx512:
+      return "a target that this machine runs; avx512 needs what avx2 needs, avx512f, cd, vl, dq and bw, and a system that "
+             "saves zmm registers";
+    case isa::neon: return "a target that this machine runs; neon needs an AArch64 processor";
+    default: return "a target that this machine runs: portable, avx2, avx512 or neon";
+  }
 }
 
 /// Errors: `word` (the environment's GQA_ISA) is no target's name; the target asked for is not in `features`.
@@ -69,11 +93,11 @@ struct cpu_features {
       if (std::strcmp(word, name(target)) == 0) requested = target;
     if (!requested)
       return failure(errc::invalid_argument, "GQA_ISA", 0,
-                     "portable, avx2 or avx512; the environment holds another word");
+                     "portable, avx2, avx512 or neon; the environment holds another word");
   }
   if (requested && !supports(features, *requested))
     return failure(errc::unsupported, from_environment ? "GQA_ISA" : "isa", static_cast<std::int64_t>(*requested),
-                   "a target that this machine runs (0 portable, 1 avx2, 2 avx512)");
+                   needs(*requested));
   if (!requested) {
     requested = isa::portable;
     for (isa target : all_isas)

@@ -15,6 +15,8 @@
 
 #if GQA_X86
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #define GQA_INLINE static inline __attribute__((always_inline))
@@ -85,6 +87,44 @@ GQA_TARGET_END
 #undef GQA_REGION_VEC8_REGISTER
 #endif  // GQA_X86
 
+#if defined(__aarch64__)
+// ---- NEON ---------------------------------------------------------------------------------------------------------
+#define GQA_REGION_VEC "vec_neon.inl.hpp"
+GQA_NAMESPACE_BEGIN
+namespace neon {
+inline constexpr isa region_isa = isa::neon;
+#include "kernels.inl.hpp"
+}  // namespace neon
+GQA_NAMESPACE_END
+#undef GQA_REGION_VEC
+#endif
+
+#if defined(GQA_EMULATED_TARGETS)
+// ---- tests only: the shapes of NEON, AVX2 and AVX-512 without their instructions ----------------------------------
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"  // vectors wider than the baseline's: none crosses a call
+#define GQA_REGION_VEC "vec_emulated.inl.hpp"
+GQA_NAMESPACE_BEGIN
+namespace emulated4 {
+inline constexpr isa region_isa = isa::emulated4;
+inline constexpr int width = 4, row_tile = 6, dot_keys = 2, dot_rows = 8;
+#include "kernels.inl.hpp"
+}  // namespace emulated4
+namespace emulated8 {
+inline constexpr isa region_isa = isa::emulated8;
+inline constexpr int width = 8, row_tile = 6, dot_keys = 2, dot_rows = 8;
+#include "kernels.inl.hpp"
+}  // namespace emulated8
+namespace emulated16 {
+inline constexpr isa region_isa = isa::emulated16;
+inline constexpr int width = 16, row_tile = 12, dot_keys = 4, dot_rows = 32;
+#include "kernels.inl.hpp"
+}  // namespace emulated16
+GQA_NAMESPACE_END
+#undef GQA_REGION_VEC
+#pragma GCC diagnostic pop
+#endif
+
 GQA_FLOAT_END
 
 GQA_NAMESPACE_BEGIN
@@ -96,6 +136,14 @@ template <element Q, element K, element V, element Out>
 #if GQA_X86
     case isa::avx2: return &avx2::table<Q, K, V, Out>;
     case isa::avx512: return &avx512::table<Q, K, V, Out>;
+#endif
+#if defined(__aarch64__)
+    case isa::neon: return &neon::table<Q, K, V, Out>;
+#endif
+#if defined(GQA_EMULATED_TARGETS)
+    case isa::emulated4: return &emulated4::table<Q, K, V, Out>;
+    case isa::emulated8: return &emulated8::table<Q, K, V, Out>;
+    case isa::emulated16: return &emulated16::table<Q, K, V, Out>;
 #endif
     default: return &portable::table<Q, K, V, Out>;
   }

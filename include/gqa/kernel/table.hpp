@@ -65,6 +65,7 @@ struct state_rows {
 struct kernel_table {
   isa target;
   std::int64_t row_tile;  ///< query rows of a panel product's register tile
+  std::int64_t dot_rows;  ///< up to so many rows, dot products along head_dim beat packing the keys
 
   // q: f32 from the query's type, element j at destination[j * stride], zero up to padded_dim
   void (*load_query)(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,

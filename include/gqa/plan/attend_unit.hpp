@@ -23,7 +23,7 @@ class unit_walk {
       : in_(in), layout_(layout), unit_(u), seq_(line.sequences[u.seq]), work_(work), keys_(line.keys_of(u)),
         chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles),
-        panels_(tiles_ || head_rows_ > in.kernels->row_tile), pack_values_(head_rows_ > 2 * in.kernels->row_tile) {
+        panels_(tiles_ || head_rows_ > in.kernels->dot_rows), pack_values_(packing_pays(in, layout)) {
     load_queries();
     plan_steps();
   }
@@ -51,6 +51,13 @@ class unit_walk {
  private:
   [[nodiscard]] std::int64_t padded_tile_rows() const noexcept {
     return panels_ ? round_up(head_rows_, in_.kernels->row_tile) : head_rows_;
+  }
+
+  /// Values are read once a row tile. Widening them first pays for many tiles; so does, for fewer, bringing together rows
+  /// that lie in different memory pages, which conflict in the cache's sets.
+  [[nodiscard]] bool packing_pays(const step_inputs& in, const Layout& layout) const noexcept {
+    const bool apart = layout.v_strides().token * in.v_bytes >= 2048 && head_rows_ > 2 * in.kernels->row_tile;
+    return apart || (in.v_bytes < 4 && head_rows_ > 8 * in.kernels->row_tile);
   }
 
   void load_queries() noexcept {

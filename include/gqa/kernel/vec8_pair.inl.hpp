@@ -1,0 +1,45 @@
+// For targets whose vec is 4 lanes: vec8 is two of them. The highest lane, loads and fma, and 8 x 8 transposition.
+struct vec8 {
+  vec low, high;
+};
+
+GQA_INLINE float highest_lane(vec x) {
+  const vec y = vmax(x, __builtin_shufflevector(x, x, 2, 3, 0, 1));
+  return vmax(y, __builtin_shufflevector(y, y, 1, 0, 3, 2))[0];
+}
+
+GQA_INLINE vec8 load8(const float* p) { return {vload(p), vload(p + 4)}; }
+GQA_INLINE vec8 scale8(vec8 x, float y) { return {x.low * y, x.high * y}; }
+GQA_INLINE vec8 zero8() { return {vec{}, vec{}}; }
+GQA_INLINE void store8(float* p, vec8 x) {
+  vstore(p, x.low);
+  vstore(p + 4, x.high);
+}
+GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return {vfma(a.low, b.low, c.low), vfma(a.high, b.high, c.high)}; }
+
+template <element E>
+GQA_INLINE vec8 widen8(const char* p) {
+  return {widen<E>(p), widen<E>(p + 4 * (E == element::f32 ? 4 : 2))};
+}
+
+GQA_INLINE void transpose4(vec& a, vec& b, vec& c, vec& d) {
+  const vec ab_even = __builtin_shufflevector(a, b, 0, 4, 2, 6), ab_odd = __builtin_shufflevector(a, b, 1, 5, 3, 7);
+  const vec cd_even = __builtin_shufflevector(c, d, 0, 4, 2, 6), cd_odd = __builtin_shufflevector(c, d, 1, 5, 3, 7);
+  a = __builtin_shufflevector(ab_even, cd_even, 0, 1, 4, 5);
+  b = __builtin_shufflevector(ab_odd, cd_odd, 0, 1, 4, 5);
+  c = __builtin_shufflevector(ab_even, cd_even, 2, 3, 6, 7);
+  d = __builtin_shufflevector(ab_odd, cd_odd, 2, 3, 6, 7);
+}
+
+GQA_INLINE void transpose8(vec8 (&x)[8]) {
+  transpose4(x[0].low, x[1].low, x[2].low, x[3].low);
+  transpose4(x[0].high, x[1].high, x[2].high, x[3].high);
+  transpose4(x[4].low, x[5].low, x[6].low, x[7].low);
+  transpose4(x[4].high, x[5].high, x[6].high, x[7].high);
+  GQA_UNROLL(4)
+  for (int i = 0; i < 4; ++i) {
+    const vec t = x[i].high;
+    x[i].high = x[i + 4].low;
+    x[i + 4].low = t;
+  }
+}

@@ -1,0 +1,93 @@
+// Any target's shape without its instructions, for tests: vec is `width` lanes, which the compiler lowers to what the
+// baseline has; vec8 is one vector of 8 lanes with the shuffles of vec8_shuffle.inl.hpp. regions.hpp sets the shape.
+typedef float vec __attribute__((vector_size(4 * width)));
+typedef std::int32_t ivec __attribute__((vector_size(4 * width)));
+typedef float vec8 __attribute__((vector_size(32)));
+
+template <class V>
+GQA_INLINE V load_as(const void* p) {
+  V x;
+  __builtin_memcpy(&x, p, sizeof x);
+  return x;
+}
+GQA_INLINE vec vzero() { return vec{}; }
+GQA_INLINE vec vset(float x) {
+  float lanes[width];
+  for (int i = 0; i < width; ++i) lanes[i] = x;
+  return load_as<vec>(lanes);
+}
+GQA_INLINE vec vload(const float* p) { return load_as<vec>(p); }
+GQA_INLINE void vstore(float* p, vec x) { __builtin_memcpy(p, &x, sizeof x); }
+GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
+GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
+GQA_INLINE ivec viset(std::int32_t x) { return ivec{} + x; }
+GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
+GQA_INLINE vec vselect(ivec mask, vec a, vec b) { return (vec)((vbits(a) & mask) | (vbits(b) & ~mask)); }
+GQA_INLINE vec vmax(vec a, vec b) { return vselect((ivec)(a > b), a, b); }  // b where either is NaN
+GQA_INLINE vec vrint(vec x) {
+  const ivec sign = viset(INT32_MIN);
+  const vec magnitude = vand(x, ~sign);
+  const vec rounded = (magnitude + 0x1p23f) - 0x1p23f;
+  return vselect(sign, x, vselect((ivec)(magnitude < 0x1p23f), rounded, magnitude));
+}
+GQA_INLINE ivec vtoint(vec x) { return __builtin_convertvector(x, ivec); }
+GQA_INLINE ivec vshift(ivec x) { return x << 23; }
+GQA_INLINE float highest_lane(vec x) {
+  float lanes[width];
+  vstore(lanes, x);
+  for (int n = width / 2; n > 0; n /= 2)
+    for (int i = 0; i < n; ++i) lanes[i] = lanes[i] > lanes[i + n] ? lanes[i] : lanes[i + n];
+  return lanes[0];
+}
+
+#if !defined(__FMA__) && !defined(__aarch64__)
+#include "fma_exact.inl.hpp"
+#endif
+// A call, not inlined: the text of an emulated fma for each accumulator of each tile would take minutes to compile.
+GQA_ENTRY void fma_lanes(const float* a, const float* b, const float* c, float* r, int n) noexcept {
+#if defined(__FMA__) || defined(__aarch64__)
+  for (int i = 0; i < n; ++i) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
+#else
+  for (int i = 0; i < n; i += 2) {
+    const half_vec x = fma_pair(load_as<half_vec>(a + i), load_as<half_vec>(b + i), load_as<half_vec>(c + i));
+    __builtin_memcpy(r + i, &x, sizeof x);
+  }
+#endif
+}
+template <class V>
+GQA_INLINE V fma_of(V a, V b, V c) {
+  V r;
+  fma_lanes((const float*)&a, (const float*)&b, (const float*)&c, (float*)&r, (int)(sizeof r / sizeof(float)));
+  return r;
+}
+GQA_INLINE vec vfma(vec a, vec b, vec c) { return fma_of(a, b, c); }
+
+GQA_INLINE vec8 load8(const float* p) { return load_as<vec8>(p); }
+GQA_INLINE vec8 scale8(vec8 x, float y) { return x * y; }
+GQA_INLINE vec8 zero8() { return vec8{}; }
+GQA_INLINE void store8(float* p, vec8 x) { __builtin_memcpy(p, &x, sizeof x); }
+GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return fma_of(a, b, c); }
+
+#include "vec8_shuffle.inl.hpp"
+
+template <element E, class V>
+GQA_INLINE V widen_as(const char* p) {
+  constexpr int n = sizeof(V) / sizeof(float);
+  if constexpr (E == element::f32) return load_as<V>(p);
+  float x[n];
+  for (int i = 0; i < n; ++i) {
+    std::uint16_t half;
+    __builtin_memcpy(&half, p + 2 * i, 2);
+    const std::uint32_t bits = E == element::f16 ? f32_bits_from_f16(half) : f32_bits_from_bf16(half);
+    __builtin_memcpy(x + i, &bits, 4);
+  }
+  return load_as<V>(x);
+}
+template <element E>
+GQA_INLINE vec widen(const char* p) {
+  return widen_as<E, vec>(p);
+}
+template <element E>
+GQA_INLINE vec8 widen8(const char* p) {
+  return widen_as<E, vec8>(p);
+}

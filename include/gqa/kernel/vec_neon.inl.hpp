@@ -1,0 +1,40 @@
+// AArch64's NEON: vec is 4 lanes in one of 32 registers, vec8 two of them.
+typedef float vec __attribute__((vector_size(16)));
+typedef std::int32_t ivec __attribute__((vector_size(16)));
+inline constexpr int width = 4;
+inline constexpr int row_tile = 6;  // rows x 4 vectors: 24 accumulators
+inline constexpr int dot_keys = 2;  // 4 rows x 2 keys x 2 vectors: 16 accumulators
+inline constexpr int dot_rows = 8;
+
+GQA_INLINE vec vzero() { return vec{}; }
+GQA_INLINE vec vset(float x) { return vdupq_n_f32(x); }
+GQA_INLINE vec vload(const float* p) { return vld1q_f32(p); }
+GQA_INLINE void vstore(float* p, vec x) { vst1q_f32(p, x); }
+GQA_INLINE vec vfma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
+GQA_INLINE vec vmax(vec a, vec b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }  // b where either is NaN, unlike fmax
+GQA_INLINE vec vrint(vec x) { return vrndnq_f32(x); }
+GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
+GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
+GQA_INLINE ivec viset(std::int32_t x) { return vdupq_n_s32(x); }
+GQA_INLINE ivec vtoint(vec x) { return vcvtq_s32_f32(x); }
+GQA_INLINE ivec vshift(ivec x) { return vshlq_n_s32(x, 23); }
+GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
+
+template <element E>
+GQA_INLINE vec widen(const char* p) {
+  if constexpr (E == element::f32) return vld1q_f32((const float*)p);
+  if constexpr (E == element::f16) return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const std::uint16_t*)p)));
+  if constexpr (E == element::bf16) return (vec)vshll_n_u16(vld1_u16((const std::uint16_t*)p), 16);
+}
+
+#include "vec8_pair.inl.hpp"
+
+/// Lane i of the result is the sum of a[i]'s lanes, ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
+GQA_INLINE vec8 sum_lanes8(const vec8 (&a)[8]) {
+  vec pairs[8], halves[4];  // (01 23 45 67), then (0123 4567) of two accumulators
+  GQA_UNROLL(8)
+  for (int i = 0; i < 8; ++i) pairs[i] = vpaddq_f32(a[i].low, a[i].high);
+  GQA_UNROLL(4)
+  for (int i = 0; i < 4; ++i) halves[i] = vpaddq_f32(pairs[2 * i], pairs[2 * i + 1]);
+  return {vpaddq_f32(halves[0], halves[1]), vpaddq_f32(halves[2], halves[3])};
+}
