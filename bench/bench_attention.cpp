@@ -7,6 +7,7 @@
 #include <benchmark/benchmark.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstring>
 #include <iostream>
 #include <map>
@@ -55,9 +56,21 @@ auto by_name(const Range& all, const std::string& text) {
   });
 }
 
+/// An integer of at least `least`, with a message for people.
+CLI::Validator at_least(std::int64_t least) {
+  const std::string what = "an integer of at least " + std::to_string(least);
+  return {[=](std::string& text) {
+            std::int64_t value = 0;
+            const char* end = text.data() + text.size();
+            const auto [stop, error] = std::from_chars(text.data(), end, value);
+            return error == std::errc() && stop == end && value >= least ? "" : "is " + text + ": expected " + what;
+          },
+          ""};
+}
+
 void add_flags(CLI::App& app, sweep& s) {
   const auto counts = [&](const std::string& flag, std::vector<std::int64_t>& to, const std::string& what) {
-    return app.add_option(flag, to, what)->delimiter(',')->check(CLI::PositiveNumber);
+    return app.add_option(flag, to, what)->delimiter(',')->check(at_least(1));
   };
   const auto names = [&](const std::string& flag, std::vector<std::string>& to, const std::string& what,
                          std::vector<std::string> allowed) {
@@ -76,9 +89,14 @@ void add_flags(CLI::App& app, sweep& s) {
   names("--layout", s.layout, "how the cache lies", layout_names());
   counts("--page_size", s.page_size, "tokens a page, in paged layouts")->capture_default_str();
   app.add_option("--threads", s.threads, "threads; 0: all this process may use")
-      ->delimiter(',')->check(CLI::NonNegativeNumber)->capture_default_str();
+      ->delimiter(',')
+      ->check(at_least(0))
+      ->capture_default_str();
   names("--isa", s.target, "kernels; GQA_ISA or the best where absent", isa_names());
-  app.add_option("--window", s.window, "sliding window in tokens; -1: none")->delimiter(',')->check(CLI::Range(std::int64_t{-1}, INT64_MAX));
+  app.add_option("--window", s.window, "sliding window in tokens; -1: none")
+      ->delimiter(',')
+      ->check(at_least(-1))
+      ->capture_default_str();
   app.add_flag("--sinks", s.sinks, "a learned sink logit a head");
   app.add_flag("--v_in_k", s.v_in_k, "V is the head of each K row (latent attention)");
   app.add_flag("--hot", s.hot, "one cache again and again, instead of a rotation that runs from memory");
@@ -145,7 +163,7 @@ std::string benchmark_name(const cell& c) {
 /// Google Benchmark calls a benchmark several times to find its iterations: the last cell's memory is kept meanwhile.
 struct prepared {
   std::unique_ptr<bench::problem> problem;
-  double read_rate = 0, fma_rate = 0;
+  bool failed = false;  ///< some cell reported an error
 
   bench::problem& of(const cell& c, std::size_t index) {
     if (index_ != index || !problem) {
@@ -185,6 +203,7 @@ void run_cell(benchmark::State& state, const cell& c, std::size_t index, prepare
     state.SetLabel(std::string("isa ") + gqa::name(p.operation().target()));
   } catch (const std::exception& e) {
     kept.problem.reset();
+    kept.failed = true;
     state.SkipWithError(e.what());
   }
 }
@@ -199,14 +218,22 @@ int main(int argc, char** argv) {
   sweep flags;
   CLI::App app("Attention over a KV cache, one benchmark for each combination of the parameters.");
   add_flags(app, flags);
-  CLI11_PARSE(app, static_cast<int>(ours.size()), ours.data());
+  try {
+    app.parse(static_cast<int>(ours.size()), ours.data());
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
 
   const std::vector<cell> cells = cross(flags);
-  for (const cell& c : cells)
-    if (const gqa::status s = bench::check(c); !s.ok()) {
+  for (const cell& c : cells) {
+    gqa::isa kernels{};
+    gqa::status s = bench::check(c);
+    if (s.ok()) s = gqa::resolve_isa(c.target, kernels);
+    if (!s.ok()) {
       std::cerr << "bench_attention: " << s.message() << "\n  in " << bench::describe(c) << "\n";
       return 2;
     }
+  }
 
   int their_count = static_cast<int>(theirs.size());
   benchmark::Initialize(&their_count, theirs.data());
@@ -222,5 +249,5 @@ int main(int argc, char** argv) {
   benchmark::RunSpecifiedBenchmarks();
   kept.problem.reset();
   benchmark::Shutdown();
-  return 0;
+  return kept.failed ? 1 : 0;
 }

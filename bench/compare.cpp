@@ -246,7 +246,7 @@ bool print_cases(const std::string& folder) {
     const auto share = [&](double x) { return r.failure.empty() ? number(x, 2) : "-"; };
     table.add({r.name, r.shape, share(r.f32), share(r.bf16), passed ? "ok" : "FAILED " + r.failure});
   }
-  std::cout << table.render(2);
+  std::cout << table.render(2, true);
   if (cases.empty()) std::cout << "no cases in " << folder << "\n";
   return good;
 }

@@ -64,7 +64,7 @@ void print_table(const bench::grid_results& all) {
                number(1e6 * r.plan_seconds), number(1e6 * r.update_seconds),
                bench::byte_size(static_cast<double>(r.workspace_bytes)), flags_of(r)});
   }
-  std::cout << table.render(1);
+  std::cout << table.render(1, true);
 }
 
 /// Each demand with its worst case, and every case that misses it.
@@ -82,10 +82,10 @@ void print_relations(const std::vector<bench::relation>& all) {
       hold += r.holds();
       if (!worst || (r.at_least ? r.value < worst->value : r.value > worst->value)) worst = &r;
     }
-    table.add({name, (worst->at_least ? ">= " : "<= ") + number(worst->bound, 2), std::to_string(cells), std::to_string(hold),
+    table.add({name, (worst->at_least ? ">= " : "<= ") + ratio(worst->bound), std::to_string(cells), std::to_string(hold),
                number(worst->value, 3), worst->subject});
   }
-  if (!names.empty()) std::cout << "\n" << table.render(1);
+  if (!names.empty()) std::cout << "\n" << table.render(1, true);
 }
 
 void write_json(const bench::grid_results& all, const std::vector<bench::relation>& relations, const std::string& path) {

@@ -61,7 +61,8 @@ TEST(Absent, UnseenTokensMayHoldAnything) {
     // Beside what chance hides: a stretch of keys that every row's mask hides.
     if (p.spec.mask)
       for (std::size_t at = 0; at < p.mask.size(); ++at)
-        if (static_cast<std::int64_t>(at) % p.kv_len >= 60 && static_cast<std::int64_t>(at) % p.kv_len < 140) p.mask[at] = 0;
+        if (static_cast<std::int64_t>(at) % p.kv_len >= 60 && static_cast<std::int64_t>(at) % p.kv_len < 140)
+          p.mask[at] = 0;
     const problem zeros = with_unseen_set_to(p, 0);
     const problem stored = as_stored<float, float, float>(zeros);
     const auto want = run<f32_types>(zeros, {});
@@ -75,7 +76,8 @@ TEST(Absent, UnseenTokensMayHoldAnything) {
           m.chunk = chunk;
           m.poison = value;
           m.shares = 2;
-          EXPECT_TRUE(run<f32_types>(with_unseen_set_to(p, value), m).same_bits(want)) << p.name << ": " << value << " in " << m.name();
+          EXPECT_TRUE(run<f32_types>(with_unseen_set_to(p, value), m).same_bits(want))
+              << p.name << ": " << value << " in " << m.name();
         }
   }
 }
@@ -91,7 +93,8 @@ TEST(Absent, FreeBytesMayHoldAnything) {
       m.poison = poison;
       EXPECT_TRUE(run<f32_types>(p, m).same_bits(want)) << poison << " in " << m.name();
       EXPECT_TRUE((run<gqa::types<float, gqa::bf16, gqa::bf16, float>>(p, m).same_bits(
-          run<gqa::types<float, gqa::bf16, gqa::bf16, float>>(p, {})))) << poison << " in bf16 " << m.name();
+          run<gqa::types<float, gqa::bf16, gqa::bf16, float>>(p, {}))))
+          << poison << " in bf16 " << m.name();
     }
   }
 }
@@ -117,9 +120,11 @@ TEST(Absent, PoisonStaysWithTheRowsThatSeeIt) {
             if (touched) {  // a row whose own scores meet NaN is outside the promise; its values are not
               EXPECT_TRUE(in_keys || !std::isfinite(got.out[first])) << m.name() << " query " << i << " head " << h;
             } else {
-              EXPECT_EQ(0, std::memcmp(&got.out[first], &want.out[first], sizeof(float) * static_cast<std::size_t>(p.v_head_dim())))
+              EXPECT_EQ(0, std::memcmp(&got.out[first], &want.out[first],
+                                       sizeof(float) * static_cast<std::size_t>(p.v_head_dim())))
                   << m.name() << " query " << i << " head " << h;
-              EXPECT_EQ(0, std::memcmp(&got.lse[row], &want.lse[row], sizeof(float))) << m.name() << " query " << i << " head " << h;
+              EXPECT_EQ(0, std::memcmp(&got.lse[row], &want.lse[row], sizeof(float)))
+                  << m.name() << " query " << i << " head " << h;
             }
           }
       }
@@ -163,8 +168,10 @@ TEST(Absent, BatchMatesChangeNoBit) {
     const auto got = run<f32_types>(pick(p, which), m);
     for (std::size_t at = 0; at < which.size(); ++at) {
       const auto source = static_cast<std::size_t>(which[at]);
-      EXPECT_EQ(0, std::memcmp(&got.out[at * out_size], &together.out[source * out_size], out_size * sizeof(float))) << "sequence " << source;
-      EXPECT_EQ(0, std::memcmp(&got.lse[at * lse_size], &together.lse[source * lse_size], lse_size * sizeof(float))) << "sequence " << source;
+      EXPECT_EQ(0, std::memcmp(&got.out[at * out_size], &together.out[source * out_size], out_size * sizeof(float)))
+          << "sequence " << source;
+      EXPECT_EQ(0, std::memcmp(&got.lse[at * lse_size], &together.lse[source * lse_size], lse_size * sizeof(float)))
+          << "sequence " << source;
     }
   };
   for (std::int64_t b = 0; b < 6; ++b) expect_same({b}, 1 + b % 3);

@@ -74,7 +74,8 @@ TEST(Facts, QueryHeadReadsItsGroupsKvHead) {
       const auto a = run<f32_types>(p, {});
       for (std::int64_t row = 0; row < 2 * q_heads; ++row)
         for (std::int64_t g = 0; g < kv_heads; ++g)
-          EXPECT_EQ(a.out[static_cast<std::size_t>(row * kv_heads + g)], row % q_heads / (q_heads / kv_heads) == g ? 1.0f : 0.0f)
+          EXPECT_EQ(a.out[static_cast<std::size_t>(row * kv_heads + g)],
+                    row % q_heads / (q_heads / kv_heads) == g ? 1.0f : 0.0f)
               << q_heads << " heads over " << kv_heads;
     }
 }
@@ -98,17 +99,18 @@ TEST(Facts, VisibleKeysAreThoseOfTheInequalities) {
           for (std::int64_t i = 0; i < n; ++i) {
             std::vector<bool> seen(n);
             for (std::int64_t j = 0; j < n; ++j)
-              seen[static_cast<std::size_t>(j)] = (!causal || j <= i) && (window < 0 || j > i - window || j < sink_tokens);
+              seen[static_cast<std::size_t>(j)] =
+                  (!causal || j <= i) && (window < 0 || j > i - window || j < sink_tokens);
             const auto count = static_cast<float>(std::accumulate(seen.begin(), seen.end(), 0));
             for (std::int64_t h = 0; h < 2; ++h) {
               for (std::int64_t j = 0; j < n; ++j)
-                ASSERT_EQ(a.out[static_cast<std::size_t>((i * 2 + h) * n + j)], seen[static_cast<std::size_t>(j)] ? 1 / count : 0.0f)
-                    << "causal " << causal << ", window " << window << ", sink_tokens " << sink_tokens << ", query " << i << ", key " << j;
+                ASSERT_EQ(a.out[static_cast<std::size_t>((i * 2 + h) * n + j)],
+                          seen[static_cast<std::size_t>(j)] ? 1 / count : 0.0f)
+                    << "causal " << causal << ", window " << window << ", sink_tokens " << sink_tokens << ", query "
+                    << i << ", key " << j;
               const float lse = a.lse[static_cast<std::size_t>(i * 2 + h)];
-              if (count == 0)
-                ASSERT_EQ(lse, -std::numeric_limits<float>::infinity());
-              else
-                ASSERT_NEAR(lse, std::log(count), 8 * 0x1p-24);
+              if (count == 0) ASSERT_EQ(lse, -std::numeric_limits<float>::infinity());
+              else ASSERT_NEAR(lse, std::log(count), 8 * 0x1p-24);
             }
           }
         }
@@ -190,7 +192,8 @@ TEST(Features, EachAloneAndAllTogether) {
 TEST(Shapes, EveryKindOfHeadDim) {
   std::vector<std::int64_t> dims(41);
   std::iota(dims.begin(), dims.end(), 1);
-  for (const std::int64_t d : {63, 64, 65, 80, 96, 127, 128, 129, 192, 255, 256, 257, 320, 512, 576, 1023, 1024}) dims.push_back(d);
+  for (const std::int64_t d : {63, 64, 65, 80, 96, 127, 128, 129, 192, 255, 256, 257, 320, 512, 576, 1023, 1024})
+    dims.push_back(d);
   for (std::size_t i = 0; i < dims.size(); ++i)
     for (const std::int64_t v_dim : {dims[i], dims[dims.size() - 1 - i]})
       for (const cache_kind& kind : {cache_kind{order::token_major}, {order::tiled}})
@@ -221,7 +224,8 @@ TEST(Shapes, EveryLengthAroundTheBlocks) {
       expect_matches_reference(generate({make_spec(3, 1, 8, 8), 1, std::min<std::int64_t>(kv_len, 2), kv_len}, 100), m);
     }
   for (const std::int64_t kv_len : {127, 128, 129, 255, 256, 257, 511, 512, 513, 767, 769, 1023, 1024, 1025})
-    for (const std::int64_t q_len : {1, 5}) expect_matches_reference(generate({make_spec(3, 1, 8, 8), 1, q_len, kv_len}, 101));
+    for (const std::int64_t q_len : {1, 5})
+      expect_matches_reference(generate({make_spec(3, 1, 8, 8), 1, q_len, kv_len}, 101));
 }
 
 /// Cross attention: not causal, more queries than keys, positions below zero.

@@ -26,7 +26,8 @@ gqa::dynamic_spec make_spec(std::int64_t q_heads, std::int64_t kv_heads, std::in
   return s;
 }
 
-/// Several chunks of keys each; windows that begin inside a chunk; first tokens visible with whole chunks hidden between.
+/// Several chunks of keys each; windows that begin inside a chunk; first tokens visible with whole chunks hidden
+/// between.
 std::vector<problem> long_problems() {
   std::vector<recipe> recipes;
   recipes.push_back({make_spec(8, 2, 64, 64), 1, 5, 700});
@@ -108,8 +109,10 @@ TEST(Bits, ShareCountAndExecutorChangeNone) {
     for (std::int64_t shares = 1; shares <= 16; ++shares) {
       const manner m = with({order::token_major, shares % 2 == 0 ? 7 : 0}, shares);
       EXPECT_TRUE(run<f32_types>(p, m).same_bits(want)) << p.name << ": " << m.name();
-      EXPECT_TRUE(run<f32_types>(p, m, gqa::eigen_executor(pool)).same_bits(want)) << p.name << ": Eigen's pool, " << m.name();
-      EXPECT_TRUE(run<f32_types>(p, m, reversed_threads{}).same_bits(want)) << p.name << ": reversed threads, " << m.name();
+      EXPECT_TRUE(run<f32_types>(p, m, gqa::eigen_executor(pool)).same_bits(want))
+          << p.name << ": Eigen's pool, " << m.name();
+      EXPECT_TRUE(run<f32_types>(p, m, reversed_threads{}).same_bits(want))
+          << p.name << ": reversed threads, " << m.name();
     }
   }
 }
@@ -143,8 +146,10 @@ TEST(Bits, GroupedEqualsRepeatedHeads) {
     for (std::int64_t b = 0; b < p.batch; ++b)
       for (std::int64_t j = 0; j < p.kv_len; ++j)
         for (std::int64_t h = 0; h < p.q_heads(); ++h) {
-          for (std::int64_t d = 0; d < p.head_dim(); ++d) repeated.k_at(b, j, h, d) = source.k_at(b, j, h / group_size, d);
-          for (std::int64_t d = 0; d < p.v_head_dim(); ++d) repeated.v_at(b, j, h, d) = source.v_at(b, j, h / group_size, d);
+          for (std::int64_t d = 0; d < p.head_dim(); ++d)
+            repeated.k_at(b, j, h, d) = source.k_at(b, j, h / group_size, d);
+          for (std::int64_t d = 0; d < p.v_head_dim(); ++d)
+            repeated.v_at(b, j, h, d) = source.v_at(b, j, h / group_size, d);
         }
     EXPECT_TRUE(checked_answer(repeated).same_bits(checked_answer(p))) << "group of " << group_size;
   }
@@ -179,9 +184,12 @@ void expect_same_as_f32_cache(problem p) {
   const auto want = checked_answer(p);
   for (const cache_kind& kind : all_cache_kinds()) {
     const manner m = with(kind, 3);
-    EXPECT_TRUE((run<gqa::types<float, T, T, float>>(p, m).same_bits(want))) << "both 16 bit: " << p.name << ": " << m.name();
-    EXPECT_TRUE((run<gqa::types<float, T, float, float>>(p, m).same_bits(want))) << "k 16 bit: " << p.name << ": " << m.name();
-    EXPECT_TRUE((run<gqa::types<float, float, T, float>>(p, m).same_bits(want))) << "v 16 bit: " << p.name << ": " << m.name();
+    EXPECT_TRUE((run<gqa::types<float, T, T, float>>(p, m).same_bits(want)))
+        << "both 16 bit: " << p.name << ": " << m.name();
+    EXPECT_TRUE((run<gqa::types<float, T, float, float>>(p, m).same_bits(want)))
+        << "k 16 bit: " << p.name << ": " << m.name();
+    EXPECT_TRUE((run<gqa::types<float, float, T, float>>(p, m).same_bits(want)))
+        << "v 16 bit: " << p.name << ": " << m.name();
   }
 }
 
@@ -201,7 +209,8 @@ void expect_rounded(const problem& p) {
   const auto wide = run<f32_types>(p, {});
   const auto narrow = run<gqa::types<float, float, float, Out>>(p, {});
   for (std::size_t i = 0; i < wide.out.size(); ++i)
-    ASSERT_EQ(static_cast<float>(narrow.out[i]), static_cast<float>(static_cast<Out>(wide.out[i]))) << p.name << " at " << i;
+    ASSERT_EQ(static_cast<float>(narrow.out[i]), static_cast<float>(static_cast<Out>(wide.out[i])))
+        << p.name << " at " << i;
   EXPECT_EQ(narrow.lse, wide.lse);
 }
 
@@ -254,7 +263,8 @@ TEST(Bits, CallersFloatStateChangesNoneAndIsRestored) {
     const unsigned saved = _mm_getcsr();
     for (const unsigned change : {flush, round_to_zero, flush | round_to_zero}) {
       bool restored = true;
-      const auto got = run<f32_types>(p, with({order::token_major, 7}, 3), foreign_float_state{saved | change, &restored});
+      const auto got =
+          run<f32_types>(p, with({order::token_major, 7}, 3), foreign_float_state{saved | change, &restored});
       EXPECT_TRUE(got.same_bits(want)) << p.name << ", mxcsr bits " << change;
       EXPECT_TRUE(restored) << p.name << ", mxcsr bits " << change;
     }

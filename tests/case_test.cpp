@@ -1,7 +1,8 @@
-// case_test DIR...: every .safetensors in each DIR (not descending) is one attention problem and its answer. The float64
-// reference must agree with the answer to 1e-9; the library, on inputs rounded to each storage type, with the reference
-// within the bound of support/bound.hpp; and all layouts, targets, chunkings and share counts with each other to the bit.
-// One line a case: name, outcome, largest error as share of the bound, runs. Exits with 1 on a failure, 2 on misuse.
+// case_test DIR...: every .safetensors in each DIR (not descending) is one attention problem and its answer. The
+// float64 reference must agree with the answer to 1e-9; the library, on inputs rounded to each storage type, with the
+// reference within the bound of support/bound.hpp; and all layouts, targets, chunkings and share counts with each other
+// to the bit. One line a case: name, outcome, largest error as share of the bound, runs. Exits with 1 on a failure, 2
+// on misuse.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

@@ -89,13 +89,16 @@ TEST(Input, ContiguousCache) {
   refused(kind::value, {"v_strides"}, [](C c) { c.layout = L(2, 8, {16, 8}, 128, {-16, 8}, 128); });
   refused(kind::value, {"k_batch"}, [](C c) { c.layout = L(2, 8, {16, 8}, -128, {16, 8}, 128); });
   refused(kind::value, {"v_batch"}, [](C c) { c.layout = L(2, 8, {16, 8}, 128, {16, 8}, -128); });
-  refused(kind::value, {"first_positions"}, [](C c) { c.layout = L(2, 8, {16, 8}, 128, {16, 8}, 128, gqa::key_order::rows, -1); });
+  refused(kind::value, {"first_positions"}, [](C c) {
+    c.layout = L(2, 8, {16, 8}, 128, {16, 8}, 128, gqa::key_order::rows, -1);
+  });
   refused(kind::overflow, {"k"}, [](C c) { c.layout = L(2, 8, {huge / 2, 8}, 128, {16, 8}, 128); });
   refused(kind::overflow, {"v"}, [](C c) { c.layout = L(2, 8, {16, 8}, 128, {16, huge / 2}, huge); });
   refused(kind::overflow, {"k"}, [](C c) { c.layout = L::token_major(huge / 4, huge / 4, 2, 8, 8); });
   // A token that some query sees, but that the cache no longer holds.
-  refused(kind::value, {"first_positions", "kv_lens", "window"},
-          [](C c) { c.layout = L(2, 8, {16, 8}, 128, {16, 8}, 128, gqa::key_order::rows, 2); });
+  refused(kind::value, {"first_positions", "kv_lens", "window"}, [](C c) {
+    c.layout = L(2, 8, {16, 8}, 128, {16, 8}, 128, gqa::key_order::rows, 2);
+  });
 }
 
 TEST(Input, PagedCache) {
@@ -114,7 +117,9 @@ TEST(Input, PagedCache) {
   refused_paged(kind::null, {"page_table"}, [](P p) {
     p.layout = gqa::paged_layout::token_major(gqa::page_table_view::padded(nullptr, 2, 3), 4, 4, 2, 8, 8);
   });
-  const auto csr = [](P p) { p.layout = gqa::paged_layout::token_major(gqa::page_table_view::csr(p.ids, p.indptr), 4, 4, 2, 8, 8); };
+  const auto csr = [](P p) {
+    p.layout = gqa::paged_layout::token_major(gqa::page_table_view::csr(p.ids, p.indptr), 4, 4, 2, 8, 8);
+  };
   refused_paged(kind::value, {"page_table"}, [&](P p) { p.indptr = {0, 4, 3}, csr(p); });
   refused_paged(kind::value, {"page_table"}, [&](P p) { p.indptr = {0, 3, 7}, csr(p); });
   refused_paged(kind::value, {"page_table"}, [&](P p) { p.indptr = {-1, 3, 6}, csr(p); });
@@ -125,7 +130,9 @@ TEST(Input, PagedCache) {
 
 TEST(Input, TensorStrides) {
   const gqa::row_layout rows{3 * 4 * 8, 4 * 8, 8, {}}, lse_rows{3 * 4, 4, 1, {}};
-  for (const auto& [name, member] : {std::pair{"q", &gqa::tensor_layouts::q}, {"out", &gqa::tensor_layouts::out}, {"lse", &gqa::tensor_layouts::lse}}) {
+  for (const auto& [name, member] : {std::pair{"q", &gqa::tensor_layouts::q},
+                                     {"out", &gqa::tensor_layouts::out},
+                                     {"lse", &gqa::tensor_layouts::lse}}) {
     const gqa::row_layout good = member == &gqa::tensor_layouts::lse ? lse_rows : rows;
     for (const auto stride : {&gqa::row_layout::batch, &gqa::row_layout::token, &gqa::row_layout::head}) {
       gqa::row_layout bad = good;
@@ -143,8 +150,10 @@ TEST(Input, TensorStrides) {
     packed.first_token = far;
     refused(kind::overflow, {name}, [&, to = member](C c) { c.tensors.*to = packed; });
   }
-  for (const auto& [name, member] : {std::pair{"bias", &gqa::tensor_layouts::bias}, {"mask", &gqa::tensor_layouts::mask}})
-    for (const auto stride : {&gqa::score_layout::batch, &gqa::score_layout::head, &gqa::score_layout::query, &gqa::score_layout::key}) {
+  for (const auto& [name, member] :
+       {std::pair{"bias", &gqa::tensor_layouts::bias}, {"mask", &gqa::tensor_layouts::mask}})
+    for (const auto stride :
+         {&gqa::score_layout::batch, &gqa::score_layout::head, &gqa::score_layout::query, &gqa::score_layout::key}) {
       gqa::score_layout bad{96, 24, 8, 1};
       bad.*stride = -1;
       refused(kind::value, {name}, [&, to = member](C c) { c.tensors.*to = bad; });
@@ -155,9 +164,11 @@ TEST(Input, TensorStrides) {
 
 /// Inputs may broadcast; two rows written to one place may not.
 TEST(Input, OutputRowsMayNotShareBytes) {
-  for (const gqa::row_layout rows : {gqa::row_layout{96, 32, 4, {}}, gqa::row_layout{96, 0, 8, {}}, gqa::row_layout{0, 32, 8, {}}})
+  for (const gqa::row_layout rows :
+       {gqa::row_layout{96, 32, 4, {}}, gqa::row_layout{96, 0, 8, {}}, gqa::row_layout{0, 32, 8, {}}})
     refused(kind::overlap, {"out"}, [&](C c) { c.tensors.out = rows; });
-  for (const gqa::row_layout rows : {gqa::row_layout{12, 4, 0, {}}, gqa::row_layout{12, 0, 1, {}}, gqa::row_layout{0, 4, 1, {}}})
+  for (const gqa::row_layout rows :
+       {gqa::row_layout{12, 4, 0, {}}, gqa::row_layout{12, 0, 1, {}}, gqa::row_layout{0, 4, 1, {}}})
     refused(kind::overlap, {"lse"}, [&](C c) { c.tensors.lse = rows; });
 }
 

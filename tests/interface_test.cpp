@@ -1,5 +1,5 @@
-// Data as engines have it: packed and fused tensors, broadcast strides, V inside K, any index type, caches that lack early
-// tokens, pages that are gone, plans that are updated step by step, and the one-line forms.
+// Data as engines have it: packed and fused tensors, broadcast strides, V inside K, any index type, caches that lack
+// early tokens, pages that are gone, plans that are updated step by step, and the one-line forms.
 #include <gtest/gtest.h>
 
 #include "support/bound.hpp"
@@ -11,7 +11,8 @@ namespace {
 
 using f32_types = gqa::types<float, float, float, float>;
 
-recipe shape(std::int64_t batch, std::int64_t q_len, std::int64_t kv_len, std::int64_t q_heads = 4, std::int64_t kv_heads = 2) {
+recipe shape(std::int64_t batch, std::int64_t q_len, std::int64_t kv_len, std::int64_t q_heads = 4,
+             std::int64_t kv_heads = 2) {
   recipe r;
   r.spec.heads = {q_heads, kv_heads};
   r.spec.dims = {24, 16};
@@ -24,8 +25,8 @@ recipe shape(std::int64_t batch, std::int64_t q_len, std::int64_t kv_len, std::i
 
 /// Plan and run; out and lse sized by the caller.
 template <class Types, class Layout>
-void call(const gqa::dynamic_spec& spec, const gqa::batch_spec& batch, const Layout& layout, const gqa::tensor_layouts& tensors,
-          const gqa::attention_io<Types>& io) {
+void call(const gqa::dynamic_spec& spec, const gqa::batch_spec& batch, const Layout& layout,
+          const gqa::tensor_layouts& tensors, const gqa::attention_io<Types>& io) {
   const gqa::status s = gqa::try_attend(spec, batch, layout, io, tensors);
   ASSERT_TRUE(s.ok()) << s.message();
 }
@@ -41,7 +42,8 @@ TEST(Interface, RaggedBatchesWithEmptySequences) {
     manner m;
     m.cache = kind;
     m.shares = 3;
-    const comparison c = compare(as_stored<float, float, float>(p), reference(as_stored<float, float, float>(p)), run<f32_types>(p, m));
+    const comparison c =
+        compare(as_stored<float, float, float>(p), reference(as_stored<float, float, float>(p)), run<f32_types>(p, m));
     EXPECT_TRUE(c.passed()) << m.name() << ": " << c.where;
   }
 }
@@ -80,7 +82,8 @@ TEST(Interface, PackedRowsAndNarrowIndices) {
   cache.visit([&](const auto& layout) { call(p.spec, batch, layout, tensors, io); });
   for (std::size_t b = 0; b < 3; ++b) {
     const std::size_t n = static_cast<std::size_t>(q_lens[b]) * 4;
-    EXPECT_EQ(0, std::memcmp(&out[static_cast<std::size_t>(first[b]) * 4 * 16], &want.out[b * 5 * 4 * 16], n * 16 * sizeof(float)));
+    EXPECT_EQ(0, std::memcmp(&out[static_cast<std::size_t>(first[b]) * 4 * 16], &want.out[b * 5 * 4 * 16],
+                             n * 16 * sizeof(float)));
     EXPECT_EQ(0, std::memcmp(&lse[static_cast<std::size_t>(first[b]) * 4], &want.lse[b * 5 * 4], n * sizeof(float)));
   }
   EXPECT_EQ(out.back(), canary);
@@ -119,7 +122,8 @@ TEST(Interface, FusedQkvAndHeadMajorOutput) {
   for (std::size_t b = 0; b < 2; ++b)
     for (std::size_t i = 0; i < 7; ++i)
       for (std::size_t h = 0; h < 4; ++h) {
-        EXPECT_EQ(0, std::memcmp(&out[((b * 4 + h) * 7 + i) * 16], &want.out[((b * 7 + i) * 4 + h) * 16], 16 * sizeof(float)));
+        EXPECT_EQ(0, std::memcmp(&out[((b * 4 + h) * 7 + i) * 16], &want.out[((b * 7 + i) * 4 + h) * 16],
+                                 16 * sizeof(float)));
         EXPECT_EQ(lse[(b * 4 + h) * 7 + i], want.lse[(b * 7 + i) * 4 + h]);
       }
 }
@@ -143,7 +147,8 @@ TEST(Interface, BroadcastInputs) {
   const stored_cache<float, float> cache(p, {});
   std::vector<float> q(3 * 24), bias = rounded<float>(p.bias), out(want.out.size()), lse(want.lse.size());
   for (std::int64_t i = 0; i < 3; ++i)
-    for (std::int64_t d = 0; d < 24; ++d) q[static_cast<std::size_t>(i * 24 + d)] = static_cast<float>(p.q_at(0, i, 0, d));
+    for (std::int64_t d = 0; d < 24; ++d)
+      q[static_cast<std::size_t>(i * 24 + d)] = static_cast<float>(p.q_at(0, i, 0, d));
   gqa::tensor_layouts tensors;
   tensors.q = gqa::row_layout{0, 24, 0, {}};
   tensors.bias = {0, 0, 0, 1};
@@ -207,7 +212,8 @@ TEST(Interface, CachesThatLackEarlyTokens) {
   io.k = k.data() + 540 * 2 * 24;
   io.v = v.data() + 540 * 2 * 16;
   std::fill(out.begin(), out.end(), canary);
-  call(p.spec, {1, 3, 700, {}}, gqa::paged_layout::token_major(gqa::page_table_view::padded(ids.data(), 1, 70), 16, 10, 2, 24, 16), {}, io);
+  call(p.spec, {1, 3, 700, {}},
+       gqa::paged_layout::token_major(gqa::page_table_view::padded(ids.data(), 1, 70), 16, 10, 2, 24, 16), {}, io);
   EXPECT_EQ(out, want.out);
 }
 
@@ -248,8 +254,8 @@ TEST(Interface, UpdatedPlanEqualsFreshOne) {
   });
 }
 
-/// Queries may stand past the last key (keys of later positions lie elsewhere) or, where attention is not causal, before
-/// the first.
+/// Queries may stand past the last key (keys of later positions lie elsewhere) or, where attention is not causal,
+/// before the first.
 TEST(Interface, ExplicitPositions) {
   for (const bool causal : {true, false})
     for (const std::int64_t start : {0, 40, 97, 98, 100, 150, 1000, -3, -50}) {
@@ -282,7 +288,8 @@ TEST(Interface, OneLineForms) {
   const auto layout = gqa::contiguous_layout::token_major(2, 50, 2, 24, 16);
   gqa::attention_spec<gqa::heads<4, 2>, gqa::dims<24, 16>> spec;
   std::vector<float> out(want.out.size());
-  gqa::attend(spec, {2, 3, 50, {}}, gqa::kv_view<float, float, gqa::contiguous_layout>{k.data(), v.data(), layout}, q.data(), out.data());
+  gqa::attend(spec, {2, 3, 50, {}}, gqa::kv_view<float, float, gqa::contiguous_layout>{k.data(), v.data(), layout},
+              q.data(), out.data());
   EXPECT_EQ(out, want.out);
 
   spec.lse = true;

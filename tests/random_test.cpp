@@ -39,7 +39,8 @@ recipe random_recipe(random_source& draw) {
 manner random_manner(random_source& draw, const problem& p) {
   manner m;
   m.cache.inside = static_cast<order>(draw.between(0, 2));
-  if (draw.between(0, 1) == 1) m.cache.page_size = m.cache.inside == order::tiled ? 16 * draw.between(1, 3) : draw.between(1, 40);
+  if (draw.between(0, 1) == 1)
+    m.cache.page_size = m.cache.inside == order::tiled ? 16 * draw.between(1, 3) : draw.between(1, 40);
   m.cache.csr = draw.between(0, 1) == 1;
   m.shares = draw.between(0, 2) == 0 ? draw.between(1, 16) : draw.between(1, 3);
   m.chunk = draw.between(0, 1) == 0 ? 0 : draw.between(1, std::max<std::int64_t>(p.q_len, 1));

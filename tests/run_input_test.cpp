@@ -43,7 +43,8 @@ TEST(RunInput, OutputOverInput) {
   refused(kind::overlap, {"out", "k"}, [](C c) { c.k.resize(1024), c.io.k = c.k.data(), c.io.out = c.k.data() + 100; });
   refused(kind::overlap, {"out", "v"}, [](C c) { c.v.resize(1024), c.io.v = c.v.data(), c.io.out = c.v.data() + 200; });
   refused(kind::overlap, {"out", "bias"}, [](C c) { c.io.bias = c.out.data(); });
-  refused(kind::overlap, {"out", "mask"}, [](C c) { c.io.mask = reinterpret_cast<const std::uint8_t*>(c.out.data() + 5); });
+  refused(kind::overlap, {"out", "mask"},
+          [](C c) { c.io.mask = reinterpret_cast<const std::uint8_t*>(c.out.data() + 5); });
   refused(kind::overlap, {"out", "alibi_slopes"}, [](C c) { c.io.alibi_slopes = c.out.data() + 6; });
   refused(kind::overlap, {"out", "sinks"}, [](C c) { c.io.sinks = c.out.data() + 7; });
   refused(kind::overlap, {"lse", "q"}, [](C c) { c.io.lse = c.q.data() + 40; });
@@ -114,7 +115,8 @@ TEST(RunInput, NotPlanned) {
 
 TEST(RunInput, UpdateBeyondCapacityLeavesThePlanAsItWas) {
   planned c;
-  const auto update = [&](std::int64_t size, std::vector<std::int64_t> q_lens, std::vector<std::int64_t> kv_lens, const char* name) {
+  const auto update = [&](std::int64_t size, std::vector<std::int64_t> q_lens, std::vector<std::int64_t> kv_lens,
+                          const char* name) {
     const gqa::status s = c.plan.update({size, q_lens, kv_lens, {}}, c.layout);
     EXPECT_FALSE(s.ok()) << "accepted; expected a complaint about " << name;
     EXPECT_TRUE(s.ok() || names_one_of(s.argument, {name})) << s.message();
@@ -151,10 +153,8 @@ class environment {
     setenv("GQA_ISA", value, 1);
   }
   ~environment() {
-    if (had_)
-      setenv("GQA_ISA", old_.c_str(), 1);
-    else
-      unsetenv("GQA_ISA");
+    if (had_) setenv("GQA_ISA", old_.c_str(), 1);
+    else unsetenv("GQA_ISA");
   }
 
  private:

@@ -141,7 +141,7 @@ struct token_range {
   if (c.threads < 1 || c.threads > 4096) return failure(errc::invalid_argument, "threads", c.threads, "1 to 4096");
   if (c.target && !gqa::is_supported(*c.target))
     return failure(errc::unsupported, "isa", static_cast<std::int64_t>(*c.target),
-                   "a target that this machine runs (0 portable, 1 avx2, 2 avx512)");
+                   "a target that this machine runs (0 portable, 1 avx2, 2 avx512, 3 neon)");
   if (c.v_in_k && (c.k_type != c.v_type || c.v_head_dim > c.head_dim))
     return gqa::failure_bound(errc::invalid_argument, "v_head_dim", c.v_head_dim,
                               "at most head_dim, and V of K's type, where V lies in K", c.head_dim);

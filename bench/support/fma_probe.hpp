@@ -55,16 +55,16 @@ __attribute__((target("avx2,fma"), noinline)) inline double fma_rounds_avx2(std:
 
 __attribute__((noinline)) inline double fma_rounds_baseline(std::int64_t rounds, float* sink) {
   using vec = float __attribute__((vector_size(16)));
-  constexpr int n = 12;
+  constexpr int n = GQA_X86 ? 12 : 24;  // registers: 16, or 32 on AArch64
   const vec x = {0.999f, 0.999f, 0.999f, 0.999f}, y = {0.5f, 0.5f, 0.5f, 0.5f};
   vec a[n];
-#pragma GCC unroll 12
+#pragma GCC unroll 24
   for (int i = 0; i < n; ++i) a[i] = vec{} + static_cast<float>(i);
   for (std::int64_t r = 0; r < rounds; ++r) {
-#pragma GCC unroll 12
+#pragma GCC unroll 24
     for (int i = 0; i < n; ++i) a[i] = a[i] * x + y;
   }
-#pragma GCC unroll 12
+#pragma GCC unroll 24
   for (int i = 1; i < n; ++i) a[0] += a[i];
   *sink = a[0][0];
   return static_cast<double>(rounds) * n * 4 * 2;

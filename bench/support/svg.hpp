@@ -57,7 +57,8 @@ inline constexpr const char* colours[] = {"#0072b2", "#d55e00", "#009e73", "#cc7
 
 class writer {
  public:
-  explicit writer(const figure& f) : figure_(f) {}
+  explicit writer(const figure& f)
+      : figure_(f), panel_step_(f.panels.size() == 1 ? 820 : 440), plot_width_(panel_step_ - 84) {}
 
   [[nodiscard]] std::string render() {
     std::vector<const series*> legend;
@@ -65,7 +66,7 @@ class writer {
       for (const series& s : p.lines)
         if (std::none_of(legend.begin(), legend.end(), [&](const series* l) { return l->label == s.label; }))
           legend.push_back(&s);
-    const double width = left_edge + static_cast<double>(figure_.panels.size()) * panel_step;
+    const double width = left_edge + static_cast<double>(figure_.panels.size()) * panel_step_;
     const double legend_rows = std::ceil(static_cast<double>(legend.size()) / legend_columns(width));
     top_ = 78 + legend_rows * 22 + 26;
     const double height = top_ + plot_height + 58 + (figure_.footer.empty() ? 0 : 22);
@@ -77,14 +78,14 @@ class writer {
     text(24, 56, figure_.subtitle, "fill=\"#57606a\"");
     draw_legend(legend, width);
     for (std::size_t i = 0; i < figure_.panels.size(); ++i)
-      draw_panel(figure_.panels[i], left_edge + 54 + static_cast<double>(i) * panel_step);
+      draw_panel(figure_.panels[i], left_edge + 54 + static_cast<double>(i) * panel_step_);
     if (!figure_.footer.empty()) text(24, height - 14, figure_.footer, "font-size=\"11.5\" fill=\"#6e7781\"");
     out_ += "</svg>\n";
     return std::move(out_);
   }
 
  private:
-  static constexpr double left_edge = 14, panel_step = 440, plot_width = 356, plot_height = 320;
+  static constexpr double left_edge = 14, plot_height = 320;
 
   struct range {
     double low, high;
@@ -173,7 +174,7 @@ class writer {
 
   void draw_panel(const panel& p, double left) {
     const range rx = range_of(p, true), ry = range_of(p, false);
-    const auto px = [&](double x) { return left + rx.place(x) * plot_width; };
+    const auto px = [&](double x) { return left + rx.place(x) * plot_width_; };
     const auto py = [&](double y) { return top_ + (1 - ry.place(y)) * plot_height; };
     text(left, top_ - 12, p.title, "font-weight=\"600\"");
     for (double t : ticks_of(p.x, rx)) {
@@ -181,11 +182,11 @@ class writer {
       text(px(t), top_ + plot_height + 19, tick_label(t), "text-anchor=\"middle\" fill=\"#57606a\"");
     }
     for (double t : ticks_of(p.y, ry)) {
-      add("<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#eaeef2\"/>\n", left, py(t), left + plot_width, py(t));
+      add("<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#eaeef2\"/>\n", left, py(t), left + plot_width_, py(t));
       text(left - 8, py(t) + 4.5, tick_label(t), "text-anchor=\"end\" fill=\"#57606a\"");
     }
-    add("<path d=\"M%.1f %.1fV%.1fH%.1f\" fill=\"none\" stroke=\"#8c959f\"/>\n", left, top_, top_ + plot_height, left + plot_width);
-    text(left + plot_width / 2, top_ + plot_height + 42, p.x.label, "text-anchor=\"middle\"");
+    add("<path d=\"M%.1f %.1fV%.1fH%.1f\" fill=\"none\" stroke=\"#8c959f\"/>\n", left, top_, top_ + plot_height, left + plot_width_);
+    text(left + plot_width_ / 2, top_ + plot_height + 42, p.x.label, "text-anchor=\"middle\"");
     add("<g transform=\"translate(%.1f %.1f) rotate(-90)\">", left - 48, top_ + plot_height / 2);
     text(0, 0, p.y.label, "text-anchor=\"middle\"");
     out_ += "</g>\n";
@@ -200,6 +201,7 @@ class writer {
 
   const figure& figure_;
   std::string out_;
+  double panel_step_, plot_width_;  // a panel with its labels; without
   double top_ = 0;
 };
 

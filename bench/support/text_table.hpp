@@ -48,20 +48,22 @@ class text_table {
   void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
   void add_rule() { rows_.emplace_back(); }
 
-  /// The first `left` columns are left-aligned.
-  [[nodiscard]] std::string render(std::size_t left = 1) const {
+  /// The first `left` columns are left-aligned, and the last one where it holds remarks.
+  [[nodiscard]] std::string render(std::size_t left = 1, bool remarks = false) const {
     std::vector<std::size_t> width(rows_.front().size());
     for (const auto& row : rows_)
       for (std::size_t c = 0; c < row.size(); ++c) width[c] = std::max(width[c], row[c].size());
     std::size_t total = 0;
     for (std::size_t w : width) total += w + 2;
+    total = std::min<std::size_t>(total, 200);
     std::string out;
     for (std::size_t r = 0; r < rows_.size(); ++r) {
       if (rows_[r].empty() || r == 1) out += std::string(total, '-') + "\n";
       std::string line;
       for (std::size_t c = 0; c < rows_[r].size(); ++c) {
         const std::string pad(width[c] - rows_[r][c].size(), ' ');
-        line += c < left ? rows_[r][c] + pad + "  " : pad + rows_[r][c] + "  ";
+        const bool to_left = c < left || (remarks && c + 1 == rows_[r].size());
+        line += to_left ? rows_[r][c] + pad + "  " : pad + rows_[r][c] + "  ";
       }
       line.erase(line.find_last_not_of(' ') + 1);
       if (!line.empty()) out += line + "\n";

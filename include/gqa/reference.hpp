@@ -46,10 +46,8 @@ class real_view {
  private:
   template <class T>
   static double to_double(T x) {
-    if constexpr (std::is_arithmetic_v<T>)
-      return static_cast<double>(x);
-    else
-      return static_cast<float>(x);  // Eigen's 16-bit types
+    if constexpr (std::is_arithmetic_v<T>) return static_cast<double>(x);
+    else return static_cast<float>(x);  // Eigen's 16-bit types
   }
 
   const void* data_ = nullptr;
@@ -59,16 +57,16 @@ class real_view {
 
 /// The question and its data. Optional features follow the flags in `spec`; spec.lse is ignored.
 struct reference_problem {
-  dynamic_spec spec;                ///< of any attention_spec: erase_counts(spec)
-  std::int64_t batch = 1;           ///< sequences
-  std::int64_t q_len = 1;           ///< longest q_len: rows of the result
-  index_view q_lens{};              ///< absent: q_len
-  index_view kv_lens{};             ///< tokens of each sequence; needed
-  index_view q_start{};             ///< absent: kv_len - q_len of the sequence
-  real_view q, k, v;                ///< [batch][token][head][dim]; tokens past the lengths are not read
-  real_view bias;                   ///< [batch][q_heads][query][key]
-  real_view mask;                   ///< [batch][q_heads][query][key], 0 hides
-  real_view alibi_slopes, sinks;    ///< [q_heads]
+  dynamic_spec spec;              ///< of any attention_spec: erase_counts(spec)
+  std::int64_t batch = 1;         ///< sequences
+  std::int64_t q_len = 1;         ///< longest q_len: rows of the result
+  index_view q_lens{};            ///< absent: q_len
+  index_view kv_lens{};           ///< tokens of each sequence; needed
+  index_view q_start{};           ///< absent: kv_len - q_len of the sequence
+  real_view q, k, v;              ///< [batch][token][head][dim]; tokens past the lengths are not read
+  real_view bias;                 ///< [batch][q_heads][query][key]
+  real_view mask;                 ///< [batch][q_heads][query][key], 0 hides
+  real_view alibi_slopes, sinks;  ///< [q_heads]
 };
 
 struct reference_result {
@@ -120,7 +118,8 @@ struct reference_result {
 }
 
 /// Attention of every row in double: O(rows * keys * dims). Masked means absent: hidden keys and values may hold NaN.
-/// Errors: a spec that no plan accepts, a missing tensor or kv_lens, negative or too few lengths; `r` is then unchanged.
+/// Errors: a spec that no plan accepts, a missing tensor or kv_lens, negative or too few lengths; `r` is then
+/// unchanged.
 [[nodiscard]] inline status reference_attention(const reference_problem& p, reference_result& r) {
   GQA_TRY(check(p));
   using Eigen::VectorXd;
@@ -165,7 +164,8 @@ struct reference_result {
           score[j] = scale * q.dot(k.col(j));
           if (s.softcap > 0) score[j] = s.softcap * std::tanh(score[j] / s.softcap);
           score[j] += alibi + bias;
-          const double size = std::abs(scale) * q.cwiseAbs().dot(k.col(j).cwiseAbs()) + std::abs(bias) + std::abs(alibi);
+          const double size =
+              std::abs(scale) * q.cwiseAbs().dot(k.col(j).cwiseAbs()) + std::abs(bias) + std::abs(alibi);
           r.magnitude[row] = std::max(r.magnitude[row], size);
           r.largest_v[row] = std::max(r.largest_v[row], v.col(j).cwiseAbs().maxCoeff());
         }

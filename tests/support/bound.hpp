@@ -25,8 +25,8 @@ template <class Out>
 }
 
 struct comparison {
-  double share = 0;     ///< largest error as share of its bound; infinite where the bound is 0 and the error is not
-  std::string where;    ///< the first row and element that misses its bound, or empty
+  double share = 0;   ///< largest error as share of its bound; infinite where the bound is 0 and the error is not
+  std::string where;  ///< the first row and element that misses its bound, or empty
   std::int64_t checked = 0;  ///< elements compared
 
   [[nodiscard]] bool passed() const { return where.empty(); }
@@ -49,7 +49,8 @@ struct comparison {
   }
 };
 
-/// `p` holds the inputs as stored (as_stored) and `r` the oracle's answer on it. Checks the canaries of unused rows too.
+/// `p` holds the inputs as stored (as_stored) and `r` the oracle's answer on it. Checks the canaries of unused rows
+/// too.
 template <class Out>
 [[nodiscard]] comparison compare(const problem& p, const gqa::reference_result& r, const answer<Out>& a) {
   comparison c;

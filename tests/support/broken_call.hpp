@@ -51,9 +51,7 @@ struct call {
   }
   call(const call&) = delete;
 
-  gqa::status attempt() {
-    return gqa::try_attend(spec, batch, layout, io, tensors, options);
-  }
+  gqa::status attempt() { return gqa::try_attend(spec, batch, layout, io, tensors, options); }
   [[nodiscard]] bool untouched() const {
     const auto same = [](const std::vector<float>& x) {
       for (const float e : x)
@@ -73,7 +71,8 @@ struct paged_call : call<gqa::paged_layout> {
   std::vector<std::int32_t> ids{0, 3, -5, 2, 1, 99}, indptr{0, 3, 6};
   paged_call() { layout = make(4, 4); }
   gqa::paged_layout make(std::int64_t pages, std::int64_t page_size, std::int64_t width = 3) {
-    return gqa::paged_layout::token_major(gqa::page_table_view::padded(ids.data(), 2, width), pages, page_size, 2, 8, 8);
+    return gqa::paged_layout::token_major(gqa::page_table_view::padded(ids.data(), 2, width), pages, page_size, 2, 8,
+                                          8);
   }
 };
 
@@ -112,10 +111,12 @@ void expect_refused(kind k, std::initializer_list<const char*> names, const std:
   EXPECT_TRUE(c.untouched()) << "written to in spite of: " << s.message();
 }
 
-inline void refused(kind k, std::initializer_list<const char*> names, const std::function<void(contiguous_call&)>& change) {
+inline void refused(kind k, std::initializer_list<const char*> names,
+                    const std::function<void(contiguous_call&)>& change) {
   expect_refused<contiguous_call>(k, names, change);
 }
-inline void refused_paged(kind k, std::initializer_list<const char*> names, const std::function<void(paged_call&)>& change) {
+inline void refused_paged(kind k, std::initializer_list<const char*> names,
+                          const std::function<void(paged_call&)>& change) {
   expect_refused<paged_call>(k, names, change);
 }
 

@@ -1,5 +1,5 @@
-// A case file of CASES.md as a problem with its answer: tensors q, k, v, out, lse and the optional ones by name, numbers
-// in the metadata. Names, dtypes, shapes and lengths are checked against each other.
+// A case file of CASES.md as a problem with its answer: tensors q, k, v, out, lse and the optional ones by name,
+// numbers in the metadata. Names, dtypes, shapes and lengths are checked against each other.
 #pragma once
 
 #include <charconv>
@@ -43,7 +43,8 @@ namespace detail {
   return it->second;
 }
 
-[[nodiscard]] inline const tensor& need(const safetensors& file, const char* name, const std::vector<std::int64_t>& shape) {
+[[nodiscard]] inline const tensor& need(const safetensors& file, const char* name,
+                                        const std::vector<std::int64_t>& shape) {
   const tensor& t = need(file, name);
   if (t.shape != shape) throw std::runtime_error(std::string("tensor ") + name + " has an unexpected shape");
   return t;
@@ -59,7 +60,8 @@ namespace detail {
   if (op->second != "attention") throw std::runtime_error("op is " + op->second + ": expected attention");
 
   const tensor &q = detail::need(file, "q"), &k = detail::need(file, "k"), &v = detail::need(file, "v");
-  if (q.shape.size() != 4 || k.shape.size() != 4 || v.shape.size() != 4) throw std::runtime_error("q, k and v have 4 axes");
+  if (q.shape.size() != 4 || k.shape.size() != 4 || v.shape.size() != 4)
+    throw std::runtime_error("q, k and v have 4 axes");
   const std::int64_t batch = q.shape[0], q_len = q.shape[1], kv_len = k.shape[1];
 
   gqa::dynamic_spec spec;

@@ -12,9 +12,9 @@ namespace gqa_test {
 
 inline const std::vector<cache_kind>& all_cache_kinds() {
   static const std::vector<cache_kind> kinds = {
-      {order::token_major},     {order::head_major},         {order::tiled},
-      {order::token_major, 1},  {order::head_major, 1},      {order::token_major, 16}, {order::head_major, 16},
-      {order::token_major, 7},  {order::head_major, 7, true}, {order::tiled, 16, true}, {order::tiled, 32},
+      {order::token_major},         {order::head_major},      {order::tiled},          {order::token_major, 1},
+      {order::head_major, 1},       {order::token_major, 16}, {order::head_major, 16}, {order::token_major, 7},
+      {order::head_major, 7, true}, {order::tiled, 16, true}, {order::tiled, 32},
   };
   return kinds;
 }
@@ -28,12 +28,14 @@ inline const std::vector<cache_kind>& all_cache_kinds() {
 
 /// Multiply-adds of one run.
 [[nodiscard]] inline double cost(const problem& p) {
-  return static_cast<double>(p.rows()) * static_cast<double>(p.kv_len) * static_cast<double>(p.head_dim() + p.v_head_dim());
+  return static_cast<double>(p.rows()) * static_cast<double>(p.kv_len) *
+         static_cast<double>(p.head_dim() + p.v_head_dim());
 }
 
 /// Every layout x chunking x share count where they are affordable; else every layout once, with chunkings and share
 /// counts taken in turn; for `few`, three of those.
-[[nodiscard]] inline std::vector<manner> manners(const problem& p, std::optional<gqa::isa> target, bool slow, bool few) {
+[[nodiscard]] inline std::vector<manner> manners(const problem& p, std::optional<gqa::isa> target, bool slow,
+                                                 bool few) {
   const std::vector<std::int64_t> chunks = chunkings(p.q_len), shares = {1, 2, 5};
   const std::vector<cache_kind>& kinds = all_cache_kinds();
   const double full_runs = static_cast<double>(kinds.size() * chunks.size() * shares.size());

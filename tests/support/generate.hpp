@@ -39,7 +39,8 @@ struct recipe {
   p.name = "seed " + std::to_string(seed);
   for (std::vector<double>* x : {&p.q, &p.k, &p.v, &p.sinks})
     for (double& value : *x) value = draw.normal();
-  for (std::size_t h = 0; h < p.alibi_slopes.size(); ++h) p.alibi_slopes[h] = std::exp2(-8.0 * static_cast<double>(h + 1) / static_cast<double>(p.q_heads()));
+  for (std::size_t h = 0; h < p.alibi_slopes.size(); ++h)
+    p.alibi_slopes[h] = std::exp2(-8.0 * static_cast<double>(h + 1) / static_cast<double>(p.q_heads()));
   for (double& value : p.bias) value = draw.between(0, 7) == 0 ? -infinity : draw.normal();
   for (std::uint8_t& value : p.mask) value = draw.between(0, 4) != 0;
   for (std::int64_t b = 0; b < p.batch; ++b) {

@@ -17,13 +17,13 @@ inline constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 
 struct problem {
   std::string name;
-  gqa::dynamic_spec spec;             ///< flags say which of the tensors below are there
+  gqa::dynamic_spec spec;  ///< flags say which of the tensors below are there
   std::int64_t batch = 1, q_len = 1, kv_len = 1;
-  std::int64_t bias_heads = 1;        ///< 1 broadcasts
+  std::int64_t bias_heads = 1;                         ///< 1 broadcasts
   std::vector<std::int64_t> q_lens, kv_lens, q_start;  ///< [batch], always filled
   std::vector<double> q, k, v;
   std::vector<double> sinks, alibi_slopes, bias;
-  std::vector<std::uint8_t> mask;     ///< [batch][q_len][kv_len]
+  std::vector<std::uint8_t> mask;  ///< [batch][q_len][kv_len]
 
   [[nodiscard]] std::int64_t q_heads() const { return spec.heads.q_heads; }
   [[nodiscard]] std::int64_t kv_heads() const { return spec.heads.kv_heads; }

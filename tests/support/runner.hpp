@@ -30,7 +30,8 @@ struct manner {
   }
 };
 
-inline constexpr float canary = 12345.0f;  ///< exact in every storage type's range; bf16 and f16 round it, alike each time
+inline constexpr float canary =
+    12345.0f;  ///< exact in every storage type's range; bf16 and f16 round it, alike each time
 
 /// Output as [batch][q_len][q_heads]([v_head_dim]); rows past q_lens hold the canary.
 template <class Out>
@@ -140,7 +141,8 @@ template <class Types, class Spec, class Executor = gqa::sequential_executor>
                                                  const manner& m, Executor&& executor = {}) {
   const typed_inputs<Types> in(p, m.offset);
   answer<typename Types::out> a;  // with canaries around, cut off before it is returned
-  a.out.assign(static_cast<std::size_t>(m.offset + p.rows() * p.v_head_dim() + 1), static_cast<typename Types::out>(canary));
+  a.out.assign(static_cast<std::size_t>(m.offset + p.rows() * p.v_head_dim() + 1),
+               static_cast<typename Types::out>(canary));
   a.lse.assign(static_cast<std::size_t>(m.offset + (p.spec.lse ? p.rows() : 0) + 1), canary);
   const std::int64_t step = m.chunk == 0 ? std::max<std::int64_t>(p.q_len, 1) : m.chunk;
   for (std::int64_t first = 0; first == 0 || first < p.q_len; first += step)

@@ -14,7 +14,7 @@
 namespace gqa_test {
 
 struct tensor {
-  std::string dtype;                ///< F64, F32, I32, BOOL, ...
+  std::string dtype;  ///< F64, F32, I32, BOOL, ...
   std::vector<std::int64_t> shape;
   std::vector<std::byte> bytes;
 
@@ -67,7 +67,8 @@ struct safetensors {
   const std::vector<char> file((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   if (file.size() < 8) throw std::runtime_error("shorter than its 8-byte header length");
   std::uint64_t header_bytes = 0;
-  for (int i = 7; i >= 0; --i) header_bytes = header_bytes << 8 | static_cast<unsigned char>(file[static_cast<std::size_t>(i)]);
+  for (int i = 7; i >= 0; --i)
+    header_bytes = header_bytes << 8 | static_cast<unsigned char>(file[static_cast<std::size_t>(i)]);
   if (header_bytes > file.size() - 8) throw std::runtime_error("header longer than the file");
   const std::uint64_t data_bytes = file.size() - 8 - header_bytes;
   const char* header_begin = file.data() + 8;

@@ -1,6 +1,6 @@
 // The keys and values of a problem, laid out in memory in any way the library knows: contiguous or in pages of any size
-// whose physical order is shuffled; token-major, head-major or with K in dim-major tiles. Every byte that holds no token
-// of a sequence is poison.
+// whose physical order is shuffled; token-major, head-major or with K in dim-major tiles. Every byte that holds no
+// token of a sequence is poison.
 #pragma once
 
 #include <cstdint>
@@ -36,10 +36,8 @@ class stored_cache {
   /// allocation and the first element, so that pointers are aligned to their element only.
   stored_cache(const problem& p, cache_kind kind, double poison = nan, std::int64_t slack = 3, std::int64_t offset = 0)
       : kind_(kind), offset_(offset) {
-    if (kind.page_size == 0)
-      store_contiguous(p, poison, slack);
-    else
-      store_paged(p, poison);
+    if (kind.page_size == 0) store_contiguous(p, poison, slack);
+    else store_paged(p, poison);
   }
   stored_cache(const stored_cache&) = delete;  // the layout points into the tables
   stored_cache& operator=(const stored_cache&) = delete;
@@ -113,10 +111,8 @@ class stored_cache {
       for (std::int64_t page = 0; page * size < len; ++page) {
         const std::int32_t id = free.back();
         free.pop_back();
-        if (kind_.csr)
-          ids_.push_back(id);
-        else
-          ids_[static_cast<std::size_t>(b * width + page)] = id;
+        if (kind_.csr) ids_.push_back(id);
+        else ids_[static_cast<std::size_t>(b * width + page)] = id;
         for (std::int64_t j = page * size; j < std::min(len, (page + 1) * size); ++j)
           for (std::int64_t g = 0; g < p.kv_heads(); ++g) put(p, b, g, j, id, size, j % size);
       }

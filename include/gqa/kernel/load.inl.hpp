@@ -41,6 +41,9 @@ template <element Q>
 GQA_ENTRY void load_query(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
                           std::int64_t stride) noexcept {
   const char* p = (const char*)source;
-  for (std::int64_t d = 0; d < dim; ++d) destination[d * stride] = widen_one<Q>(p + d * size_of<Q>);
-  for (std::int64_t d = dim; d < padded_dim; ++d) destination[d * stride] = 0;
+  std::int64_t d = 0;
+  if (stride == 1)
+    for (; d + width <= dim; d += width) vstore(destination + d, widen<Q>(p + d * size_of<Q>));
+  for (; d < dim; ++d) destination[d * stride] = widen_one<Q>(p + d * size_of<Q>);
+  for (; d < padded_dim; ++d) destination[d * stride] = 0;
 }

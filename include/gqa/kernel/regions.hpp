@@ -25,8 +25,17 @@
 
 #if defined(__clang__)
 #define GQA_UNROLL(n) GQA_PRAGMA(clang loop unroll(full))
+#if defined(__aarch64__) && __clang_major__ < 15
+// This compiler knows float_control on x86 only: -ffast-math could not be switched off.
+#if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__
+#error "gqa on AArch64 needs Clang 15 or newer, or GCC, where -ffast-math or -ffinite-math-only is on"
+#endif
+#define GQA_FLOAT_BEGIN _Pragma("STDC FP_CONTRACT OFF")
+#define GQA_FLOAT_END _Pragma("STDC FP_CONTRACT DEFAULT")
+#else
 #define GQA_FLOAT_BEGIN _Pragma("float_control(push)") _Pragma("float_control(precise, on)") _Pragma("clang fp contract(off)")
 #define GQA_FLOAT_END _Pragma("float_control(pop)")
+#endif
 #define GQA_TARGET_BEGIN(features) GQA_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define GQA_TARGET_END _Pragma("clang attribute pop")
 #else
@@ -101,8 +110,7 @@ GQA_NAMESPACE_END
 
 #if defined(GQA_EMULATED_TARGETS)
 // ---- tests only: the shapes of NEON, AVX2 and AVX-512 without their instructions ----------------------------------
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wpsabi"  // vectors wider than the baseline's: none crosses a call
+// Compile with -Wno-psabi: vectors wider than the baseline's warn, though none crosses a call.
 #define GQA_REGION_VEC "vec_emulated.inl.hpp"
 GQA_NAMESPACE_BEGIN
 namespace emulated4 {
@@ -122,7 +130,6 @@ inline constexpr int width = 16, row_tile = 12, dot_keys = 4, dot_rows = 32;
 }  // namespace emulated16
 GQA_NAMESPACE_END
 #undef GQA_REGION_VEC
-#pragma GCC diagnostic pop
 #endif
 
 GQA_FLOAT_END

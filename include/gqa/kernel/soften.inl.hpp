@@ -83,5 +83,8 @@ GQA_ENTRY void alibi(float* s, std::int64_t n, float slope, std::int64_t first_d
 }
 
 GQA_ENTRY void add_bias(float* s, std::int64_t n, const float* bias, std::int64_t stride) noexcept {
-  for (std::int64_t i = 0; i < n; ++i) s[i] = s[i] + bias[i * stride];
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float b = bias[i * stride];
+    s[i] = is_minus_inf(b) ? minus_inf() : s[i] + b;  // by selection: the key's own score may be NaN or infinite
+  }
 }

@@ -82,5 +82,5 @@ GQA_ENTRY void finish(float* o, float m, float l, const float* sink, std::int64_
     }
   }
   store_output<Out>(o, l, dim, out);
-  if (lse) *lse = (float)((double)m * 0x1.62e42fefa39efp-1 + ln_of(l));
+  if (lse) *lse = (float)(rounded((double)m * 0x1.62e42fefa39efp-1) + ln_of(l));
 }

@@ -28,7 +28,8 @@ GQA_INLINE vec vfma(vec a, vec b, vec c) {
 }
 #else
 #include "fma_exact.inl.hpp"
-GQA_INLINE vec vfma(vec a, vec b, vec c) {
+// A call, not inlined: dozens of copies of the emulation in every tile would double the compile time.
+GQA_ENTRY vec vfma(vec a, vec b, vec c) {
   const half_vec low = fma_pair(__builtin_shufflevector(a, a, 0, 1), __builtin_shufflevector(b, b, 0, 1),
                                 __builtin_shufflevector(c, c, 0, 1));
   const half_vec high = fma_pair(__builtin_shufflevector(a, a, 2, 3), __builtin_shufflevector(b, b, 2, 3),

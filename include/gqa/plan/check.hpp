@@ -51,8 +51,11 @@ template <kv_layout Layout>
       return failure_bound(errc::out_of_range, "kv_lens", kv_len, "at most the cache's capacity", layout.end_position(b), b);
     if (kv_len > capacity.max_kv_len)
       return failure_bound(errc::out_of_range, "kv_lens", kv_len, "at most the planned max_kv_len", capacity.max_kv_len, b);
-    if (batch.q_start.present() && (batch.q_start[b] < 0 || (checked(batch.q_start[b]) + q_len).overflowed))
-      return failure(errc::out_of_range, "q_start", batch.q_start[b], "a position of at least 0 that fits 64 bits", b);
+    // Queries of cross attention may stand before the first key; positions keep their differences within 64 bits.
+    constexpr std::int64_t furthest = std::int64_t{1} << 61;
+    const std::int64_t lowest = spec.causal ? 0 : -furthest;
+    if (batch.q_start.present() && (batch.q_start[b] < lowest || batch.q_start[b] > furthest))
+      return failure_bound(errc::out_of_range, "q_start", batch.q_start[b], "a position up to 2^61, and at least", lowest, b);
     if (!batch.q_start.present() && spec.causal && q_len > kv_len)
       return failure_bound(errc::out_of_range, "q_lens", q_len, "at most kv_len where attention is causal", kv_len, b);
     if (q_len == 0) continue;

@@ -156,6 +156,7 @@ class attention_plan {
 
   [[nodiscard]] status prepare(const dynamic_spec& spec, const batch_spec& batch, const Layout& layout,
                                const tensor_layouts& tensors, const plan_options& options) noexcept {
+    const default_float_state float_state;  // constants do not depend on the caller's rounding either
     GQA_TRY(check(spec));
     GQA_TRY(layout.check(spec.heads.kv_heads, spec.dims.head_dim, spec.dims.v_head_dim));
     isa target = isa::portable;
@@ -177,6 +178,9 @@ class attention_plan {
 
     set_constants(kernels_for<element_of<typename Types::q>, element_of<typename Types::k>, element_of<typename Types::v>,
                               element_of<typename Types::out>>(target));
+    const checked row_bytes = checked(spec.heads.q_heads) * std::max(spec.dims.head_dim, spec.dims.v_head_dim) * 8;
+    if ((row_bytes * std::max<std::int64_t>(capacity_.max_q_len, 1)).overflowed)
+      return failure(errc::overflow, "q_heads", spec.heads.q_heads, "a count whose rows of q and out fit in 63 bits");
     shape_.shares = options.shares;
     shape_.rows = detail::max_unit_rows(spec.heads.q_heads, group(), capacity_.max_q_len);
     shape_.heads = spec.heads.kv_heads;
