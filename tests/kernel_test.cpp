@@ -192,18 +192,18 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
               << form << ' ' << gqa::name(t->target) << " dim " << dim << " rows " << rows;
         };
         std::vector<float> s(rows * block_keys);
-        t->score_dot({q.data(), padded, rows, {bytes(k), offsets, bytes(k), offsets, block_keys}, dim, 0.3f, s.data()});
+        t->score_dot({q.data(), padded, rows, {bytes(k), offsets, offsets, block_keys}, dim, 0.3f, s.data()});
         same(s, "dot");
         std::fill(s.begin(), s.end(), 0.0f);
-        t->score_tiles({in_tiles.data(), 0, rows, {bytes(tiles), tile_offsets, nullptr, nullptr, block_keys}, dim, 0.3f, s.data()});
+        t->score_tiles({in_tiles.data(), 0, rows, {bytes(tiles), tile_offsets, nullptr, block_keys}, dim, 0.3f, s.data()});
         same(s, "tiles");
         for (bool from_tiles : {false, true}) {
           if (from_tiles)
-            t->pack_tiles({bytes(tiles), tile_offsets, bytes(tiles), tile_offsets, block_keys}, dim, panels.data());
+            t->pack_tiles({bytes(tiles), tile_offsets, tile_offsets, block_keys}, dim, panels.data());
           else
-            t->pack_rows({bytes(k), offsets, bytes(k), offsets, block_keys}, dim, panels.data());
+            t->pack_rows({bytes(k), offsets, offsets, block_keys}, dim, panels.data());
           std::fill(s.begin(), s.end(), 0.0f);
-          t->score_panels({in_tiles.data(), 0, rows, {bytes(panels), panel_offsets, nullptr, nullptr, block_keys}, dim, 0.3f, s.data()});
+          t->score_panels({in_tiles.data(), 0, rows, {bytes(panels), panel_offsets, nullptr, block_keys}, dim, 0.3f, s.data()});
           same(s, from_tiles ? "packed tiles" : "packed rows");
         }
       }
@@ -229,7 +229,7 @@ TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
       const char* base = reinterpret_cast<const char*>(v.data());
       for (const kernel_table* t : tables()) {
         std::vector<float> o = start;
-        t->weigh({p.data(), rows, {base, offsets, base, offsets, keys}, dim, o.data(), stride});
+        t->weigh({p.data(), rows, {base, offsets, offsets, keys}, dim, o.data(), stride});
         for (std::int64_t r = 0; r < rows; ++r)
           EXPECT_EQ(std::memcmp(&o[r * stride], &expected[r * stride], dim * 4), 0)
               << gqa::name(t->target) << " dim " << dim << " rows " << rows << " row " << r;

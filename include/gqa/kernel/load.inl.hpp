@@ -1,6 +1,9 @@
-// Elements to f32: exact for every storage type. A row's last elements are read one by one, never past its end.
+// Prefetch, and elements to f32: exact for every storage type. A row's last elements are read one by one, never past its end.
 template <element E>
 inline constexpr int size_of = E == element::f32 ? 4 : 2;
+
+/// Into the second level of cache: what comes next would push what is being read out of the first.
+GQA_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }
 
 template <element E>
 GQA_INLINE float widen_one(const char* p) {

@@ -7,13 +7,13 @@ GQA_INLINE void pack_eight(const row_set& keys, std::int64_t first, std::int64_t
   const char* ahead[8];
   for (int i = 0; i < 8; ++i) {
     k[i] = keys.base + keys.offsets[first + i];
-    ahead[i] = keys.ahead_base + keys.ahead[first + i];
+    ahead[i] = keys.base + keys.ahead[first + i];
   }
   for (std::int64_t d = 0; d < dim; d += 8) {
     vec8 x[8];
     const std::int64_t at = d * size_of<E>;
     if (at % GQA_LINE == 0)
-      for (int i = 0; i < 8; ++i) __builtin_prefetch(ahead[i] + at);
+      for (int i = 0; i < 8; ++i) prefetch(ahead[i] + at);
     if (dim - d >= 8) {
       GQA_UNROLL(8)
       for (int i = 0; i < 8; ++i) x[i] = widen8<E>(k[i] + at);
@@ -39,9 +39,9 @@ GQA_ENTRY void pack_tiles(const row_set& keys, std::int64_t dim, float* panels) 
   const std::int64_t padded = (dim + score_lanes - 1) / score_lanes * score_lanes;
   for (std::int64_t tile = 0; tile < keys.count / 16; ++tile, panels += padded * 16) {
     const char* k = keys.base + keys.offsets[tile];
-    const char* ahead = keys.ahead_base + keys.ahead[tile];
+    const char* ahead = keys.base + keys.ahead[tile];
     for (std::int64_t d = 0; d < dim; ++d) {
-      __builtin_prefetch(ahead + d * 16 * size_of<E>);
+      prefetch(ahead + d * 16 * size_of<E>);
       for (int i = 0; i < 16; i += width)
         vstore(panels + d * 16 + i, widen<E>(k + (d * 16 + i) * size_of<E>));
     }
@@ -53,10 +53,10 @@ template <element E>
 GQA_ENTRY void pack_values(const row_set& values, std::int64_t dim, float* rows, std::int64_t stride) noexcept {
   for (std::int64_t i = 0; i < values.count; ++i, rows += stride) {
     const char* v = values.base + values.offsets[i];
-    const char* ahead = values.ahead_base + values.ahead[i];
+    const char* ahead = values.base + values.ahead[i];
     std::int64_t d = 0;
     for (; d + width <= dim; d += width) {
-      if (d * size_of<E> % GQA_LINE == 0) __builtin_prefetch(ahead + d * size_of<E>);
+      if (d * size_of<E> % GQA_LINE == 0) prefetch(ahead + d * size_of<E>);
       vstore(rows + d, widen<E>(v + d * size_of<E>));
     }
     if (d < dim) {

@@ -9,7 +9,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, std::int64_t key, 
   GQA_UNROLL(8)
   for (int c = 0; c < C; ++c) {
     k[c] = a.keys.base + a.keys.offsets[key + c];
-    ahead[c] = a.keys.ahead_base + a.keys.ahead[key + c];
+    ahead[c] = a.keys.base + a.keys.ahead[key + c];
   }
   vec8 acc[R * C];
   GQA_UNROLL(16)
@@ -19,7 +19,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, std::int64_t key, 
   std::int64_t d = 0;
   for (; d + line <= a.dim; d += line) {
     GQA_UNROLL(8)
-    for (int c = 0; c < C; ++c) __builtin_prefetch(ahead[c] + d * size_of<E>);
+    for (int c = 0; c < C; ++c) prefetch(ahead[c] + d * size_of<E>);
     GQA_UNROLL(4)
     for (std::int64_t u = 0; u < line; u += 8) {
       vec8 x[C];
@@ -39,7 +39,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, std::int64_t key, 
     GQA_UNROLL(8)
     for (int c = 0; c < C; ++c) {
       x[c] = left >= 8 ? widen8<E>(k[c] + d * size_of<E>) : widen8_tail<E>(k[c] + d * size_of<E>, left);
-      __builtin_prefetch(ahead[c] + d * size_of<E>);
+      prefetch(ahead[c] + d * size_of<E>);
     }
     GQA_UNROLL(8)
     for (int r = 0; r < R; ++r) {

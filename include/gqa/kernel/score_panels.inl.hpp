@@ -26,7 +26,7 @@ GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char
       for (int c = 0; c < C; ++c) x[c] = widen<E>(panel_vector<E>(panels, c) + d * row_bytes);
       if (ahead) {
         GQA_UNROLL(4)
-        for (int c = 0; c < C; c += panel_vectors) __builtin_prefetch(panel_vector<E>(ahead, c) + d * row_bytes);
+        for (int c = 0; c < C; c += panel_vectors) prefetch(panel_vector<E>(ahead, c) + d * row_bytes);
       }
       GQA_UNROLL(16)
       for (int r = 0; r < R; ++r) {
@@ -96,14 +96,14 @@ GQA_ENTRY void score_panels(const score_args& a) noexcept {
     const char *k[together], *ahead[together];
     for (int j = 0; j < together; ++j) {
       k[j] = a.keys.base + a.keys.offsets[i + j];
-      ahead[j] = a.keys.ahead ? a.keys.ahead_base + a.keys.ahead[i + j] : nullptr;
+      ahead[j] = a.keys.ahead ? a.keys.base + a.keys.ahead[i + j] : nullptr;
     }
     panel_rows<E, wide>(a, k, a.keys.ahead ? ahead : nullptr, a.s + i * panel_keys);
   }
   if constexpr (together > 1)
     for (; i < panels; ++i) {
       const char* k = a.keys.base + a.keys.offsets[i];
-      const char* ahead = a.keys.ahead ? a.keys.ahead_base + a.keys.ahead[i] : nullptr;
+      const char* ahead = a.keys.ahead ? a.keys.base + a.keys.ahead[i] : nullptr;
       panel_rows<E, panel_vectors>(a, &k, ahead ? &ahead : nullptr, a.s + i * panel_keys);
     }
 }

@@ -12,11 +12,10 @@
 GQA_NAMESPACE_BEGIN
 
 /// Keys or values of one KV head: element j of token i lies at base + offsets[i] + j * element size. While token i is
-/// read, what lies at ahead_base + ahead[i] is prefetched (score_panels: only where ahead is not null).
+/// read, what lies at base + ahead[i] is prefetched (score_panels: only where ahead is not null).
 struct row_set {
   const char* base;
   const std::int64_t* offsets;
-  const char* ahead_base;
   const std::int64_t* ahead;
   std::int64_t count;
 };

@@ -83,17 +83,15 @@ class unit_walk {
     ahead_ = std::max<std::int64_t>(step_, 16);
   }
 
-  // What is read `ahead_` tokens after column c: first the rest of the block's keys, then its values, then the next
-  // block's keys.
   [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    const char* base = in_.key_head(unit_.head + head);
-    if (c + ahead_ < block_keys) return {base, b.k + c, base, b.k + c + ahead_, n};
-    return {base, b.k + c, in_.value_head(unit_.head + head), b.v + c + ahead_ - block_keys, n};
+    return {in_.key_head(unit_.head + head), b.k + c, b.k + c + ahead_, n};
+  }
+  [[nodiscard]] row_set tiles(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
+    const std::int64_t* first = b.k_tiles + c / tile_tokens;
+    return {in_.key_head(unit_.head + head), first, first + ahead_ / tile_tokens, n};
   }
   [[nodiscard]] row_set values(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    const char* base = in_.value_head(unit_.head + head);
-    if (c + ahead_ < block_keys) return {base, b.v + c, base, b.v + c + ahead_, n};
-    return {base, b.v + c, in_.key_head(unit_.head + head), b.k + c + ahead_, n};
+    return {in_.value_head(unit_.head + head), b.v + c, b.v + c + ahead_, n};
   }
 
   void clear_state() noexcept {
@@ -140,25 +138,22 @@ class unit_walk {
     const bool pack = !tiles_ || (in_.k_bytes < 4 && head_rows_ > k.row_tile);
     const std::int64_t together = 2 * tile_tokens;
     for (std::int64_t h = 0; h < unit_.heads; ++h) {
-      const char* base = in_.key_head(unit_.head + h);
       for (std::int64_t c = b.begin; c < b.end; c += together) {
         const std::int64_t n = std::min(together, b.end - c);
         const std::int64_t first = even ? 0 : first_row(b, c);
         if (first >= head_rows_) continue;
         score_args a{work_.q + (h * padded_tile_rows() + first) * in_.padded_dim, 0, head_rows_ - first, {}, in_.head_dim,
                      in_.scale, scores(h) + first * block_keys + c};
-        const std::int64_t values_ahead[2] = {b.v[c], b.v[c + tile_tokens]};
-        const row_set tiles{base, b.k_tiles + c / tile_tokens, in_.value_head(unit_.head + h), values_ahead, n};
         if (pack) {
           if (tiles_)
-            k.pack_tiles(tiles, in_.head_dim, work_.panels);
+            k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
           else
             k.pack_rows(keys(b, h, c, n), in_.head_dim, work_.panels);
           const std::int64_t offsets[2] = {0, in_.padded_dim * tile_tokens * 4};
-          a.keys = {reinterpret_cast<const char*>(work_.panels), offsets, nullptr, nullptr, n};
+          a.keys = {reinterpret_cast<const char*>(work_.panels), offsets, nullptr, n};
           k.score_panels(a);
         } else {
-          a.keys = tiles;
+          a.keys = tiles(b, h, c, n);
           k.score_tiles(a);
         }
       }
@@ -239,8 +234,7 @@ class unit_walk {
                  values(b, h, c, n), in_.v_head_dim, state_.o + row * state_.o_stride, state_.o_stride};
     if (!pack_values_) return k.weigh(a);
     k.pack_values(a.values, in_.v_head_dim, work_.values, in_.v_stride);
-    const char* packed = reinterpret_cast<const char*>(work_.values);
-    a.values = {packed, in_.packed_rows, packed, in_.packed_rows, n};
+    a.values = {reinterpret_cast<const char*>(work_.values), in_.packed_rows, in_.packed_rows, n};
     k.weigh_packed(a);
   }
 

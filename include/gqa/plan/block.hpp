@@ -28,7 +28,7 @@ struct key_block {
   interval seen[2];                  ///< columns that some row of the unit sees
   std::int64_t begin = 0, end = 0;   ///< columns to compute: what is seen, rounded out to whole tiles of 16
   // Byte offsets for columns 0 ... 63 of this block, then of the next. Columns nobody sees repeat one that somebody does.
-  std::int64_t* k = nullptr;        ///< in dim-major tiles: a sixteenth of the tile each, for prefetch only
+  std::int64_t* k = nullptr;        ///< rows; unused where K lies in tiles
   std::int64_t* v = nullptr;
   std::int64_t* k_tiles = nullptr;  ///< dim-major tiles, 4 and 4
 
@@ -111,11 +111,8 @@ class block_list {
           for (std::int64_t i = 0; i < n; ++i) k[c + i] = run.k * in_.k_bytes + i * k_token;
         for (std::int64_t i = 0; i < n; ++i) v[c + i] = run.v * in_.v_bytes + i * v_token;
         if (tiles_)
-          for (std::int64_t t = c / tile_tokens; t <= (c + n - 1) / tile_tokens; ++t) {
+          for (std::int64_t t = c / tile_tokens; t <= (c + n - 1) / tile_tokens; ++t)
             k_tiles_[tiles_in_block + t] = tile_offset(b.position + std::max(c, t * tile_tokens));
-            for (std::int64_t i = 0; i < tile_tokens; ++i)
-              k[t * tile_tokens + i] = k_tiles_[tiles_in_block + t] + i * in_.head_dim * in_.k_bytes;
-          }
         c += n;
       }
   }
