@@ -1,5 +1,5 @@
 // Scores of many rows: outer products of rows with 16 keys at a time, from K in panels [dim][16]: packed once from rows
-// (pack_rows), or as they lie in dim-major tiles. The virtual lanes of the contract are taken one after another (lane l
+// (pack_rows), or as they lie in dim-major tiles. The virtual lanes of the contract are taken one or two at a time (lane l
 // runs d = l, l + 8, ...), and their sums join pairwise as they appear.
 inline constexpr int panel_keys = 16;
 inline constexpr int panel_vectors = panel_keys / width;
@@ -11,76 +11,90 @@ GQA_INLINE const char* panel_vector(const char* const* panels, int c) {
   return panels[c / panel_vectors] + c % panel_vectors * width * size_of<E>;
 }
 
+/// Adds the products of virtual lane `lane` at d: acc += q[d] * k[d], for R rows and C vectors of keys.
+template <element E, int R, int C>
+GQA_INLINE void panel_step(const float* q, const char* const* panels, std::int64_t d, vec* acc) {
+  vec x[C];
+  GQA_UNROLL(4)
+  for (int c = 0; c < C; ++c) x[c] = widen<E>(panel_vector<E>(panels, c) + d * (panel_keys * size_of<E>));
+  GQA_UNROLL(16)
+  for (int r = 0; r < R; ++r) {
+    const vec y = vset(q[d * row_tile + r]);
+    GQA_UNROLL(4)
+    for (int c = 0; c < C; ++c) acc[r * C + c] = vfma(y, x[c], acc[r * C + c]);
+  }
+}
+
 template <element E, int R, int C>
 GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char* const* ahead, std::int64_t dim,
                            float scale, float* s) {
-  constexpr int row_bytes = panel_keys * size_of<E>;
-  vec part[3][R * C];  // sums of 1, 2 and 4 lanes that wait for their partner
-  for (int lane = 0; lane < score_lanes; ++lane) {
-    vec acc[R * C];
+  constexpr int L = lanes_together, steps = (int)score_lanes / L;
+  vec part[3][R * C];  // sums of 1, 2 and 4 steps that wait for their partner
+  for (int step = 0; step < steps; ++step) {
+    vec acc[L * R * C];
     GQA_UNROLL(32)
-    for (int i = 0; i < R * C; ++i) acc[i] = vzero();
-    for (std::int64_t d = lane; d < dim; d += score_lanes) {
-      vec x[C];
-      GQA_UNROLL(4)
-      for (int c = 0; c < C; ++c) x[c] = widen<E>(panel_vector<E>(panels, c) + d * row_bytes);
-      if (ahead) {
-        GQA_UNROLL(4)
-        for (int c = 0; c < C; c += panel_vectors) prefetch(panel_vector<E>(ahead, c) + d * row_bytes);
-      }
-      GQA_UNROLL(16)
-      for (int r = 0; r < R; ++r) {
-        const vec y = vset(q[d * row_tile + r]);
-        GQA_UNROLL(4)
-        for (int c = 0; c < C; ++c) acc[r * C + c] = vfma(y, x[c], acc[r * C + c]);
+    for (int i = 0; i < L * R * C; ++i) acc[i] = vzero();
+    std::int64_t d = step * L;
+    for (; d + L <= dim; d += score_lanes) {
+      GQA_UNROLL(2)
+      for (int lane = 0; lane < L; ++lane) {
+        if (ahead) {
+          GQA_UNROLL(4)
+          for (int c = 0; c < C; c += panel_vectors)
+            prefetch(panel_vector<E>(ahead, c) + (d + lane) * (panel_keys * size_of<E>));
+        }
+        panel_step<E, R, C>(q, panels, d + lane, acc + lane * R * C);
       }
     }
-    if (lane & 1) {
+    if (L > 1 && d < dim) panel_step<E, R, C>(q, panels, d, acc);  // an odd head_dim's last element
+    GQA_UNROLL(32)
+    for (int i = 0; L > 1 && i < R * C; ++i) acc[i] = acc[i] + acc[(L - 1) * R * C + i];
+    if (step & 1) {
       GQA_UNROLL(32)
       for (int i = 0; i < R * C; ++i) acc[i] = part[0][i] + acc[i];
     }
-    if ((lane & 3) == 3) {
+    if ((step & 3) == 3) {
       GQA_UNROLL(32)
       for (int i = 0; i < R * C; ++i) acc[i] = part[1][i] + acc[i];
     }
-    if (lane == 7) {
+    if (step == 7) {
+      GQA_UNROLL(32)
+      for (int i = 0; i < R * C; ++i) acc[i] = part[2][i] + acc[i];
+    }
+    if (step == steps - 1) {
       GQA_UNROLL(16)
       for (int r = 0; r < R; ++r) {
         GQA_UNROLL(4)
-        for (int c = 0; c < C; ++c)
-          vstore(s + r * block_keys + c * width, (part[2][r * C + c] + acc[r * C + c]) * vset(scale));
+        for (int c = 0; c < C; ++c) vstore(s + r * block_keys + c * width, acc[r * C + c] * vset(scale));
       }
     } else {
-      vec* waiting = part[(lane & 1) ? (lane & 2) ? 2 : 1 : 0];
+      vec* waiting = part[(step & 1) ? (step & 2) ? 2 : 1 : 0];
       GQA_UNROLL(32)
       for (int i = 0; i < R * C; ++i) waiting[i] = acc[i];
     }
   }
 }
 
-/// All rows against C vectors of keys: register tiles of row_tile rows, then smaller ones.
+/// All rows against C vectors of keys: register tiles of score_rows rows, then smaller ones.
 template <element E, int C>
 GQA_INLINE void panel_rows(const score_args& a, const char* const* panels, const char* const* ahead, float* s) {
   const std::int64_t padded = (a.dim + score_lanes - 1) / score_lanes * score_lanes;
-  const float* q = a.q;
-  for (std::int64_t row = 0; row < a.rows; row += row_tile, q += padded * row_tile) {
-    std::int64_t left = a.rows - row;
-    const float* y = q;
+  for (std::int64_t row = 0; row < a.rows;) {
+    const std::int64_t inside = row % row_tile, left = a.rows - row < row_tile - inside ? a.rows - row : row_tile - inside;
+    const float* q = a.q + (row - inside) * padded + inside;
     float* t = s + row * block_keys;
-    if (left >= row_tile) {
-      panel_tile<E, row_tile, C>(y, panels, ahead, a.dim, a.scale, t);
+    if (left >= score_rows) {
+      panel_tile<E, score_rows, C>(q, panels, ahead, a.dim, a.scale, t);
+      row += score_rows;
+    } else if (left >= 4) {
+      panel_tile<E, 4, C>(q, panels, ahead, a.dim, a.scale, t);
+      row += 4;
+    } else if (left >= 2) {
+      panel_tile<E, 2, C>(q, panels, ahead, a.dim, a.scale, t);
+      row += 2;
     } else {
-      for (int step = 8; step > 0; step /= 2)
-        if (left >= step) {
-          if constexpr (row_tile > 8)
-            if (step == 8) panel_tile<E, 8, C>(y, panels, ahead, a.dim, a.scale, t);
-          if (step == 4) panel_tile<E, 4, C>(y, panels, ahead, a.dim, a.scale, t);
-          if (step == 2) panel_tile<E, 2, C>(y, panels, ahead, a.dim, a.scale, t);
-          if (step == 1) panel_tile<E, 1, C>(y, panels, ahead, a.dim, a.scale, t);
-          left -= step;
-          y += step;
-          t += step * block_keys;
-        }
+      panel_tile<E, 1, C>(q, panels, ahead, a.dim, a.scale, t);
+      row += 1;
     }
     ahead = nullptr;  // the first rows have fetched what comes next
   }

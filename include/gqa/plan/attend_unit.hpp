@@ -56,7 +56,7 @@ class unit_walk {
   /// Values are read once a row tile. Widening them first pays for many tiles; so does, for fewer, bringing together rows
   /// that lie in different memory pages, which conflict in the cache's sets.
   [[nodiscard]] bool packing_pays(const step_inputs& in, const Layout& layout) const noexcept {
-    const bool apart = layout.v_strides().token * in.v_bytes >= 2048 && head_rows_ > 2 * in.kernels->row_tile;
+    const bool apart = unit_.heads == 1 && layout.v_strides().token * in.v_bytes >= 2048 && head_rows_ > 2 * in.kernels->row_tile;
     return apart || (in.v_bytes < 4 && head_rows_ > 8 * in.kernels->row_tile);
   }
 
@@ -74,12 +74,14 @@ class unit_walk {
       }
   }
 
-  // Heads that lie interleaved are visited a few tokens at a time, so that memory is read in the order it lies; `ahead_`
-  // tokens before their use, rows are prefetched.
+  // Heads that lie interleaved are visited a few tokens at a time, so that memory is read in the order it lies: the more
+  // rows share a key, the less that matters, and the more often sums would be stored between. `ahead_` tokens before
+  // their use, rows are prefetched.
   void plan_steps() noexcept {
-    const std::int64_t token_bytes = unit_.heads * in_.head_dim * in_.k_bytes;
     if (unit_.heads == 1) return;
-    while (step_ > 8 && step_ * token_bytes > 32 * 1024) step_ /= 2;
+    const std::int64_t token_bytes = unit_.heads * in_.head_dim * in_.k_bytes;
+    const std::int64_t step_bytes = 8 * 1024 * std::clamp<std::int64_t>(head_rows_, 4, 32);
+    while (step_ > 8 && step_ * token_bytes > step_bytes) step_ /= 2;
     ahead_ = std::max<std::int64_t>(step_, 16);
   }
 
