@@ -48,6 +48,12 @@ cpu_features avx512_machine() {
   return f;
 }
 
+cpu_features arm_machine() {
+  cpu_features f;
+  f.neon = true;
+  return f;
+}
+
 void expect_supports(const cpu_features& f, bool has_avx2, bool has_avx512, const std::string& machine) {
   EXPECT_TRUE(supports(f, isa::portable)) << machine;
   EXPECT_EQ(supports(f, isa::avx2), has_avx2) << machine;
@@ -59,6 +65,9 @@ TEST(isa_detection, knows_whole_machines) {
   expect_supports(sse2_machine(), false, false, "SSE2");
   expect_supports(avx2_machine(), true, false, "AVX2");
   expect_supports(avx512_machine(), true, true, "AVX-512");
+  EXPECT_FALSE(supports(avx512_machine(), isa::neon));
+  expect_supports(arm_machine(), false, false, "AArch64");
+  EXPECT_TRUE(supports(arm_machine(), isa::neon));
 }
 
 TEST(isa_detection, ignores_features_it_does_not_need) {
@@ -111,6 +120,8 @@ TEST(isa_detection, agrees_with_the_compilers_view_of_this_machine) {
                                                 __builtin_cpu_supports("avx512dq") &&
                                                 __builtin_cpu_supports("avx512bw") &&
                                                 __builtin_cpu_supports("avx512cd"));
+#elif defined(__aarch64__)
+  EXPECT_EQ(gqa::best_isa(), isa::neon);
 #else
   EXPECT_EQ(gqa::best_isa(), isa::portable);
 #endif
@@ -126,15 +137,20 @@ TEST(isa_choice, is_the_best_one_unless_told) {
     EXPECT_EQ(chosen, isa::avx2);
     ASSERT_TRUE(resolve(avx512_machine(), {}, silent, chosen).ok());
     EXPECT_EQ(chosen, isa::avx512);
+    ASSERT_TRUE(resolve(arm_machine(), {}, silent, chosen).ok());
+    EXPECT_EQ(chosen, isa::neon);
   }
 }
 
 TEST(isa_choice, takes_the_environments_word) {
   isa chosen{};
   for (isa target : gqa::all_isas) {
-    ASSERT_TRUE(resolve(avx512_machine(), {}, gqa::name(target), chosen).ok());
+    const cpu_features machine = target == isa::neon ? arm_machine() : avx512_machine();
+    ASSERT_TRUE(resolve(machine, {}, gqa::name(target), chosen).ok());
     EXPECT_EQ(chosen, target);
   }
+  ASSERT_TRUE(resolve(arm_machine(), {}, "portable", chosen).ok());
+  EXPECT_EQ(chosen, isa::portable);
 }
 
 TEST(isa_choice, a_request_comes_before_the_environment) {
@@ -153,7 +169,7 @@ TEST(isa_choice, refuses_a_word_that_is_no_target) {
     const gqa::status s = resolve(avx512_machine(), {}, word, chosen);
     EXPECT_EQ(s.code, gqa::errc::invalid_argument) << word;
     EXPECT_STREQ(s.argument, "GQA_ISA") << word;
-    EXPECT_NE(std::string(s.expected).find("portable, avx2 or avx512"), std::string::npos) << s.message();
+    EXPECT_NE(std::string(s.expected).find("portable, avx2, avx512 or neon"), std::string::npos) << s.message();
     EXPECT_EQ(chosen, isa::avx2) << "written in spite of the error";
   }
 }
@@ -164,10 +180,15 @@ TEST(isa_choice, refuses_what_the_machine_lacks) {
   EXPECT_EQ(s.code, gqa::errc::unsupported);
   EXPECT_STREQ(s.argument, "isa");
   EXPECT_EQ(s.value, 2);
+  EXPECT_NE(std::string(s.expected).find("avx512f"), std::string::npos) << s.message();
   s = resolve(sse2_machine(), {}, "avx2", chosen);
   EXPECT_EQ(s.code, gqa::errc::unsupported);
   EXPECT_STREQ(s.argument, "GQA_ISA");
   EXPECT_EQ(s.value, 1);
+  s = resolve(avx512_machine(), {}, "neon", chosen);
+  EXPECT_EQ(s.code, gqa::errc::unsupported);
+  EXPECT_STREQ(s.argument, "GQA_ISA");
+  EXPECT_NE(std::string(s.expected).find("AArch64"), std::string::npos) << s.message();
   s = resolve(avx512_machine(), static_cast<isa>(7), nullptr, chosen);
   EXPECT_EQ(s.code, gqa::errc::unsupported);
   EXPECT_EQ(s.value, 7);

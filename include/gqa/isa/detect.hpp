@@ -74,11 +74,11 @@ struct cpu_features {
 [[nodiscard]] constexpr const char* needs(isa target) noexcept {
   switch (target) {
     case isa::avx2:
-      return "a target that this machine runs; avx2 needs an x86-64 processor with sse4.2, popcnt, avx, avx2, bmi, bmi2, "
-             "fma, f16c and lzcnt, and a system that saves ymm registers";
+      return "a target that this machine runs; avx2 needs an x86-64 processor with sse4.2, popcnt, avx, avx2, bmi, "
+             "bmi2, fma, f16c and lzcnt, and a system that saves ymm registers";
     case isa::avx512:
-      return "a target that this machine runs; avx512 needs what avx2 needs, avx512f, cd, vl, dq and bw, and a system that "
-             "saves zmm registers";
+      return "a target that this machine runs; avx512 needs what avx2 needs, avx512f, cd, vl, dq and bw, and a "
+             "system that saves zmm registers";
     case isa::neon: return "a target that this machine runs; neon needs an AArch64 processor";
     default: return "a target that this machine runs: portable, avx2, avx512 or neon";
   }

@@ -1,5 +1,5 @@
-// fma without FMA hardware, two lanes: the product and the sum are formed in double (the product is exact) and the sum is
-// rounded to odd, so that the one rounding to f32 is the fused one.
+// fma without FMA hardware, two lanes: the product and the sum are formed in double (the product is exact) and the sum
+// is rounded to odd, so that the one rounding to f32 is the fused one.
 typedef double pair __attribute__((vector_size(16)));
 typedef std::int64_t ipair __attribute__((vector_size(16)));
 typedef float half_vec __attribute__((vector_size(8)));

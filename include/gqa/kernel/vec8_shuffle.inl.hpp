@@ -1,5 +1,5 @@
-// Where vec8 is one vector of 8 lanes: sums of 8 accumulators and 8 x 8 transposition, as shuffles inside and between the
-// halves of a register.
+// Where vec8 is one vector of 8 lanes: sums of 8 accumulators and 8 x 8 transposition, as shuffles inside and between
+// its halves.
 GQA_INLINE vec8 add_pairs8(vec8 a, vec8 b) {  // (a01 a23 b01 b23 | a45 a67 b45 b67)
   return __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14) +
          __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15);
