@@ -72,7 +72,9 @@ TEST(Accuracy, AnyMagnitudeOfScores) {
         return beyond_bound<all_f32>(p, draw_way(draw, p), s);
       });
     });
-    report(("scale " + std::to_string(size)).c_str(), s);
+    char what[32];
+    std::snprintf(what, sizeof what, "scale %g", size);
+    report(what, s);
   }
 }
 
