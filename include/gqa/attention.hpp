@@ -21,7 +21,8 @@ template <class Types, kv_layout Layout, class Heads, class Dims, executor E = s
   const std::size_t bytes = plan.workspace_bytes();
   const std::unique_ptr<std::byte[]> workspace(new (std::nothrow) std::byte[bytes]);
   if (!workspace)
-    return failure(errc::out_of_memory, "workspace_bytes", static_cast<std::int64_t>(bytes), "a workspace that fits memory");
+    return failure(errc::out_of_memory, "workspace_bytes", static_cast<std::int64_t>(bytes),
+                   "a workspace that fits memory");
   return plan.run(io, {workspace.get(), bytes}, executor);
 }
 

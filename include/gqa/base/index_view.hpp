@@ -12,7 +12,7 @@ GQA_NAMESPACE_BEGIN
 /// Does not own: the array must outlive the view. `index_view(7)` is 7 everywhere and has any size.
 class index_view {
  public:
-  constexpr index_view() = default;  ///< absent
+  constexpr index_view() = default;                                                                       ///< absent
   constexpr index_view(std::int64_t everywhere) noexcept : uniform_(everywhere), kind_(kind::uniform) {}  // NOLINT
   constexpr index_view(int everywhere) noexcept : index_view(std::int64_t{everywhere}) {}                 // NOLINT
   constexpr index_view(std::span<const std::int32_t> v) noexcept                                          // NOLINT

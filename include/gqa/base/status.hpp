@@ -17,11 +17,11 @@ enum class errc : std::uint8_t {
   out_of_range,      // a length, position or page id outside what it points into
   overflow,          // a size whose product does not fit in 64 bits
   null_pointer,
-  misaligned,        // a pointer not aligned to its element
-  overlap,           // output bytes that are also input bytes
-  unsupported,       // meaningful, but not in this build or on this machine
+  misaligned,   // a pointer not aligned to its element
+  overlap,      // output bytes that are also input bytes
+  unsupported,  // meaningful, but not in this build or on this machine
   out_of_memory,
-  not_planned,       // run before a successful plan
+  not_planned,  // run before a successful plan
 };
 
 [[nodiscard]] constexpr const char* name(errc code) noexcept {
@@ -43,12 +43,12 @@ enum class errc : std::uint8_t {
 /// The outcome of a checked call. All strings are literals; copying a status copies no memory.
 struct [[nodiscard]] status {
   errc code = errc::ok;
-  const char* argument = "";    ///< name of the offending argument, as the API spells it
-  double real = 0;              ///< its value where it is a real number (is_real), else unused
-  std::int64_t value = 0;       ///< its value (a pointer's address, for pointers)
-  std::int64_t index = -1;      ///< which element of an array argument, or -1
-  const char* expected = "";    ///< what would have been accepted
-  std::int64_t bound = 0;       ///< the number `expected` refers to, printed behind it when has_bound
+  const char* argument = "";  ///< name of the offending argument, as the API spells it
+  double real = 0;            ///< its value where it is a real number (is_real), else unused
+  std::int64_t value = 0;     ///< its value (a pointer's address, for pointers)
+  std::int64_t index = -1;    ///< which element of an array argument, or -1
+  const char* expected = "";  ///< what would have been accepted
+  std::int64_t bound = 0;     ///< the number `expected` refers to, printed behind it when has_bound
   bool has_bound = false;
   bool is_real = false;
 
@@ -66,10 +66,8 @@ struct [[nodiscard]] status {
       text += number;
     }
     text += " is ";
-    if (is_real)
-      std::snprintf(number, sizeof number, "%g", real);
-    else
-      std::snprintf(number, sizeof number, "%lld", static_cast<long long>(value));
+    if (is_real) std::snprintf(number, sizeof number, "%g", real);
+    else std::snprintf(number, sizeof number, "%lld", static_cast<long long>(value));
     text += number;
     text += ": expected ";
     text += expected;
@@ -127,7 +125,7 @@ inline void throw_if_failed(const status& s) {
 GQA_NAMESPACE_END
 
 /// Returns from the enclosing function with the status of `expression` unless it is ok.
-#define GQA_TRY(expression)                                   \
-  do {                                                        \
+#define GQA_TRY(expression)                                                  \
+  do {                                                                       \
     if (auto gqa_status = (expression); !gqa_status.ok()) return gqa_status; \
   } while (false)

@@ -3,6 +3,8 @@
 #ifndef GQA_REGION_VEC
 #error "kernels.inl.hpp is included by kernel/regions.hpp only"
 #endif
+// Later files need earlier ones:
+// clang-format off
 #ifdef GQA_REGION_VEC8_REGISTER
 #include "vec8_register.inl.hpp"
 #endif
@@ -16,3 +18,4 @@
 #include "soften.inl.hpp"
 #include "state.inl.hpp"
 #include "table.inl.hpp"
+// clang-format on

@@ -1,6 +1,10 @@
-// Prefetch, and elements to f32: exact for every storage type. A row's last elements are read one by one, never past its end.
+// Prefetch, and elements to f32: exact for every storage type. A row's last elements are read one by one, never past
+// its end.
+
 template <element E>
 inline constexpr int size_of = E == element::f32 ? 4 : 2;
+
+inline constexpr std::int64_t line_bytes = 64;  // what a prefetch brings
 
 /// Into the second level of cache: what comes next would push what is being read out of the first.
 GQA_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }

@@ -1,7 +1,7 @@
 // exp2 split into an integer and a fraction, tanh, and ln: the library's own, so that every target gives the same bits.
 
-/// A rounded product that meets a sum: Clang under -ffast-math fuses the two whatever the pragmas say, unless it cannot see
-/// them together. (In vectors vmax does the same service, or the product is by a power of two.)
+/// A rounded product that meets a sum: Clang under -ffast-math fuses the two whatever the pragmas say, unless it cannot
+/// see them together. (In vectors vmax does the same service, or the product is by a power of two.)
 GQA_INLINE double rounded(double x) {
 #if defined(__x86_64__)
   __asm__("" : "+x"(x));
@@ -64,7 +64,8 @@ GQA_INLINE vec tanh_of(vec x) {
   return vfloat((y & ~sign) | (vbits(x) & sign));
 }
 
-/// ln(x) for a finite x > 0 that is normal, in double; error below 2^-45. ln(m 2^e) = e ln 2 + 2 atanh((m - 1) / (m + 1)).
+/// ln(x) for a finite x > 0 that is normal, in double; error below 2^-45. ln(m 2^e) = e ln 2 + 2 atanh((m - 1) / (m +
+/// 1)).
 GQA_INLINE double ln_of(float x) {
   std::int32_t bits;
   __builtin_memcpy(&bits, &x, 4);

@@ -12,7 +12,7 @@ GQA_INLINE void pack_eight(const row_set& keys, std::int64_t first, std::int64_t
   for (std::int64_t d = 0; d < dim; d += 8) {
     vec8 x[8];
     const std::int64_t at = d * size_of<E>;
-    if (at % GQA_LINE == 0)
+    if (at % line_bytes == 0)
       for (int i = 0; i < 8; ++i) prefetch(ahead[i] + at);
     if (dim - d >= 8) {
       GQA_UNROLL(8)
@@ -42,8 +42,7 @@ GQA_ENTRY void pack_tiles(const row_set& keys, std::int64_t dim, float* panels) 
     const char* ahead = keys.base + keys.ahead[tile];
     for (std::int64_t d = 0; d < dim; ++d) {
       prefetch(ahead + d * 16 * size_of<E>);
-      for (int i = 0; i < 16; i += width)
-        vstore(panels + d * 16 + i, widen<E>(k + (d * 16 + i) * size_of<E>));
+      for (int i = 0; i < 16; i += width) vstore(panels + d * 16 + i, widen<E>(k + (d * 16 + i) * size_of<E>));
     }
     for (std::int64_t d = dim * 16; d < padded * 16; ++d) panels[d] = 0;
   }
@@ -56,7 +55,7 @@ GQA_ENTRY void pack_values(const row_set& values, std::int64_t dim, float* rows,
     const char* ahead = values.base + values.ahead[i];
     std::int64_t d = 0;
     for (; d + width <= dim; d += width) {
-      if (d * size_of<E> % GQA_LINE == 0) prefetch(ahead + d * size_of<E>);
+      if (d * size_of<E> % line_bytes == 0) prefetch(ahead + d * size_of<E>);
       vstore(rows + d, widen<E>(v + d * size_of<E>));
     }
     if (d < dim) {
@@ -75,8 +74,7 @@ GQA_ENTRY bool values_finite(const row_set& values, std::int64_t dim) noexcept {
   for (std::int64_t i = 0; i < values.count; ++i) {
     const char* v = values.base + values.offsets[i];
     std::int64_t d = 0;
-    for (; d + width <= dim; d += width)
-      worst |= (ivec)((vbits(widen<E>(v + d * size_of<E>)) & magnitude) >= exponent);
+    for (; d + width <= dim; d += width) worst |= (ivec)((vbits(widen<E>(v + d * size_of<E>)) & magnitude) >= exponent);
     if (d < dim) worst |= (ivec)((vbits(widen_partial<E>(v + d * size_of<E>, dim - d)) & magnitude) >= exponent);
   }
   std::int32_t any = 0;

@@ -1,4 +1,5 @@
-// Compiles the kernel text once for each target, whatever flags the translation unit has, and picks a table at run time.
+// Compiles the kernel text once for each target, whatever flags the translation unit has, and picks a table at run
+// time.
 //
 // A region switches the target's instructions on and the user's float flags off: -ffast-math would reassociate sums and
 // replace divisions. Everything the text needs is included before the first region opens; a vector never crosses a call
@@ -33,10 +34,12 @@
 #define GQA_FLOAT_BEGIN _Pragma("STDC FP_CONTRACT OFF")
 #define GQA_FLOAT_END _Pragma("STDC FP_CONTRACT DEFAULT")
 #else
-#define GQA_FLOAT_BEGIN _Pragma("float_control(push)") _Pragma("float_control(precise, on)") _Pragma("clang fp contract(off)")
+#define GQA_FLOAT_BEGIN \
+  _Pragma("float_control(push)") _Pragma("float_control(precise, on)") _Pragma("clang fp contract(off)")
 #define GQA_FLOAT_END _Pragma("float_control(pop)")
 #endif
-#define GQA_TARGET_BEGIN(features) GQA_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
+#define GQA_TARGET_BEGIN(features) \
+  GQA_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define GQA_TARGET_END _Pragma("clang attribute pop")
 #else
 #define GQA_UNROLL(n) GQA_PRAGMA(GCC unroll n)

@@ -1,6 +1,5 @@
-// Scores of few rows: each q . k is a dot product along head_dim, a tile of rows x keys at a time, so that a key is read
-// and widened once for all rows of the tile. Lane l of an accumulator is virtual lane l of the contract.
-#define GQA_LINE 64  // bytes a prefetch brings
+// Scores of few rows: each q . k is a dot product along head_dim, a tile of rows x keys at a time, so that a key is
+// read and widened once for all rows of the tile. Lane l of an accumulator is virtual lane l of the contract.
 
 template <element E, int R, int C>
 GQA_INLINE void dot_tile(const score_args& a, const float* q, std::int64_t key, vec8 (&sum)[R * C]) {
@@ -15,7 +14,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, std::int64_t key, 
   GQA_UNROLL(16)
   for (int i = 0; i < R * C; ++i) acc[i] = zero8();
 
-  constexpr std::int64_t line = GQA_LINE / size_of<E>;
+  constexpr std::int64_t line = line_bytes / size_of<E>;
   std::int64_t d = 0;
   for (; d + line <= a.dim; d += line) {
     GQA_UNROLL(8)

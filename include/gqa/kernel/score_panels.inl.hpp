@@ -1,6 +1,6 @@
 // Scores of many rows: outer products of rows with 16 keys at a time, from K in panels [dim][16]: packed once from rows
-// (pack_rows), or as they lie in dim-major tiles. The virtual lanes of the contract are taken one or two at a time (lane l
-// runs d = l, l + 8, ...), and their sums join pairwise as they appear.
+// (pack_rows), or as they lie in dim-major tiles. The virtual lanes of the contract are taken one or two at a time
+// (lane l runs d = l, l + 8, ...), and their sums join pairwise as they appear.
 inline constexpr int panel_keys = 16;
 inline constexpr int panel_vectors = panel_keys / width;
 inline constexpr int wide = panel_vectors > 2 ? panel_vectors : 2;  // vectors of a wide register tile
@@ -80,7 +80,8 @@ template <element E, int C>
 GQA_INLINE void panel_rows(const score_args& a, const char* const* panels, const char* const* ahead, float* s) {
   const std::int64_t padded = (a.dim + score_lanes - 1) / score_lanes * score_lanes;
   for (std::int64_t row = 0; row < a.rows;) {
-    const std::int64_t inside = row % row_tile, left = a.rows - row < row_tile - inside ? a.rows - row : row_tile - inside;
+    const std::int64_t inside = row % row_tile,
+                       left = a.rows - row < row_tile - inside ? a.rows - row : row_tile - inside;
     const float* q = a.q + (row - inside) * padded + inside;
     float* t = s + row * block_keys;
     if (left >= score_rows) {

@@ -60,18 +60,16 @@ GQA_ENTRY void soften(const soften_args& a) noexcept {
     float* s = a.s + r * block_keys;
     float* l = a.l + r * sum_lanes;
     float* o = a.o + r * a.o_stride;
-    if (a.hidden)
-      soften_row<true>(a, s, a.m[r], l, o);
-    else
-      soften_row<false>(a, s, a.m[r], l, o);
+    if (a.hidden) soften_row<true>(a, s, a.m[r], l, o);
+    else soften_row<false>(a, s, a.m[r], l, o);
   }
 }
 
-// The modifiers work on whole vectors: a row of S has room for them, and columns past n hold no score yet or a hidden one.
+// The modifiers work on whole vectors: a row of S has room for them, and columns past n hold no score yet or a hidden
+// one.
 
 GQA_ENTRY void softcap(float* s, std::int64_t n, float cap, float inverse_cap) noexcept {
-  for (std::int64_t i = 0; i < n; i += width)
-    vstore(s + i, vset(cap) * tanh_of(vload(s + i) * vset(inverse_cap)));
+  for (std::int64_t i = 0; i < n; i += width) vstore(s + i, vset(cap) * tanh_of(vload(s + i) * vset(inverse_cap)));
 }
 
 GQA_ENTRY void alibi(float* s, std::int64_t n, float slope, std::int64_t first_distance) noexcept {

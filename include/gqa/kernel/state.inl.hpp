@@ -1,5 +1,5 @@
-// The partial state (o, m, l) of a row: sums relative to 2^m. Its identity is m = -inf; its law is merge; finish turns it
-// into the output.
+// The partial state (o, m, l) of a row: sums relative to 2^m. Its identity is m = -inf; its law is merge; finish turns
+// it into the output.
 
 GQA_ENTRY void fold_sums(const float* lanes, std::int64_t rows, float* l) noexcept {
   for (std::int64_t r = 0; r < rows; ++r, lanes += sum_lanes) {

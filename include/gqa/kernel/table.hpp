@@ -1,6 +1,7 @@
-// What a compiled target offers: plain functions over pointers and numbers. Kernels know rows, keys and elements; layouts,
-// masks, sequences and threads stay with the caller (plan/attend_unit.hpp). Offsets are in bytes, strides of f32 scratch
-// in elements. S, the tile of scores, has one row a query row and block_keys columns, column = position % block_keys.
+// What a compiled target offers: plain functions over pointers and numbers. Kernels know rows, keys and elements;
+// layouts, masks, sequences and threads stay with the caller (plan/attend_unit.hpp). Offsets are in bytes, strides of
+// f32 scratch in elements. S, the tile of scores, has one row a query row and block_keys columns, column = position %
+// block_keys.
 #pragma once
 
 #include <cstdint>
@@ -22,13 +23,13 @@ struct row_set {
 
 /// S[r][c] = scale * (q_r . k_c) for `rows` x `keys.count`; count is a multiple of 8.
 struct score_args {
-  const float* q;         ///< dot: [rows][q_stride]; panels: [rows / row_tile][padded dim][row_tile]; zero-padded
+  const float* q;  ///< dot: [rows][q_stride]; panels: [rows / row_tile][padded dim][row_tile]; zero-padded
   std::int64_t q_stride;
   std::int64_t rows;
-  row_set keys;           ///< dot: one offset a key; tiles: one offset a tile of 16
-  std::int64_t dim;       ///< head_dim
+  row_set keys;      ///< dot: one offset a key; tiles: one offset a tile of 16
+  std::int64_t dim;  ///< head_dim
   float scale;
-  float* s;               ///< at the first of these columns
+  float* s;  ///< at the first of these columns
 };
 
 /// Weights of a block, in place of its scores, and what they do to the running state.
@@ -40,7 +41,7 @@ struct soften_args {
   float* l;                 ///< [rows][sum_lanes]
   float* o;                 ///< [rows][o_stride]
   std::int64_t o_stride;
-  bool hidden;              ///< some score may be -inf
+  bool hidden;  ///< some score may be -inf
 };
 
 /// o_r += sum over tokens of p[r][token] * v_token, tokens in order.
@@ -72,7 +73,8 @@ struct kernel_table {
   // K
   void (*score_dot)(const score_args&) noexcept;    ///< few rows, keys as rows
   void (*score_tiles)(const score_args&) noexcept;  ///< few rows, keys in dim-major tiles
-  void (*pack_rows)(const row_set& keys, std::int64_t dim, float* panels) noexcept;   ///< -> [count / 16][padded dim][16]
+  void (*pack_rows)(const row_set& keys, std::int64_t dim,
+                    float* panels) noexcept;  ///< -> [count / 16][padded dim][16]
   void (*pack_tiles)(const row_set& keys, std::int64_t dim, float* panels) noexcept;
   void (*score_panels)(const score_args&) noexcept;  ///< many rows, packed f32 panels
   // V

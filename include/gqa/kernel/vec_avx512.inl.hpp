@@ -1,13 +1,13 @@
-// AVX-512: vec is 16 lanes in one register; vec8 (vec8_register.inl.hpp) half a register, of which there are 32 as well. The maskz
-// forms stand for the plain ones, whose undefined pass-through operand GCC 12 warns about.
+// AVX-512: vec is 16 lanes in one register; vec8 (vec8_register.inl.hpp) half a register, of which there are 32 as
+// well. The maskz forms stand for the plain ones, whose undefined pass-through operand GCC 12 warns about.
 typedef float vec __attribute__((vector_size(64)));
 typedef std::int32_t ivec __attribute__((vector_size(64)));
 inline constexpr int width = 16;
-inline constexpr int row_tile = 12;  // rows x 2 vectors: 24 accumulators
+inline constexpr int row_tile = 12;       // rows x 2 vectors: 24 accumulators
 inline constexpr int score_rows = 6;      // rows of a panel product's register tile
 inline constexpr int lanes_together = 2;  // virtual lanes it computes at once
-inline constexpr int dot_keys = 4;   // 4 rows x 4 keys: 16 accumulators
-inline constexpr int dot_rows = 32;  // measured: a tie at 32 rows
+inline constexpr int dot_keys = 4;        // 4 rows x 4 keys: 16 accumulators
+inline constexpr int dot_rows = 32;       // measured: a tie at 32 rows
 inline constexpr __mmask16 every_lane = 0xffff;
 
 GQA_INLINE vec vzero() { return vec{}; }
@@ -20,7 +20,9 @@ GQA_INLINE float highest_lane(vec x) {
   return highest_lane8(_mm256_max_ps(__builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7),
                                      __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15)));
 }
-GQA_INLINE vec vrint(vec x) { return _mm512_maskz_roundscale_ps(every_lane, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+GQA_INLINE vec vrint(vec x) {
+  return _mm512_maskz_roundscale_ps(every_lane, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
 GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
 GQA_INLINE ivec viset(std::int32_t x) { return (ivec)_mm512_set1_epi32(x); }

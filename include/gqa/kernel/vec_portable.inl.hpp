@@ -1,4 +1,5 @@
-// The ABI's baseline: vec is 4 lanes, vec8 two of them. Without FMA hardware the fused multiply-add is emulated exactly.
+// The ABI's baseline: vec is 4 lanes, vec8 two of them. Without FMA hardware the fused multiply-add is emulated
+// exactly.
 typedef float vec __attribute__((vector_size(16)));
 typedef std::int32_t ivec __attribute__((vector_size(16)));
 inline constexpr int width = 4;

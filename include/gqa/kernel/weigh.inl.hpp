@@ -1,5 +1,5 @@
-// o += P . V: a register tile of rows x vectors of one value row stays in accumulators while the keys go by in order, so
-// that each output element is one fma chain over keys.
+// o += P . V: a register tile of rows x vectors of one value row stays in accumulators while the keys go by in order,
+// so that each output element is one fma chain over keys.
 
 inline constexpr int wide_columns = width == 16 ? 4 : 2;  // vectors of a value row that 4 rows or fewer take at once
 
@@ -19,7 +19,7 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     GQA_UNROLL(8)
     for (int c = 0; c < C; ++c) {
       x[c] = Partial ? widen_partial<E>(v, elements) : widen<E>(v + c * width * size_of<E>);
-      if (c * width * size_of<E> % GQA_LINE == 0) prefetch(ahead + c * width * size_of<E>);
+      if (c * width * size_of<E> % line_bytes == 0) prefetch(ahead + c * width * size_of<E>);
     }
     GQA_UNROLL(16)
     for (int r = 0; r < R; ++r) {

@@ -25,8 +25,11 @@ class contiguous_layout {
                                                      std::int64_t kv_heads, std::int64_t head_dim,
                                                      std::int64_t v_head_dim) noexcept {
     const auto size = [&](std::int64_t dim) { return saturated(checked(capacity) * kv_heads * dim); };
-    return {sequences,       capacity, {saturated(checked(kv_heads) * head_dim), head_dim},
-            size(head_dim),  {saturated(checked(kv_heads) * v_head_dim), v_head_dim},
+    return {sequences,
+            capacity,
+            {saturated(checked(kv_heads) * head_dim), head_dim},
+            size(head_dim),
+            {saturated(checked(kv_heads) * v_head_dim), v_head_dim},
             size(v_head_dim)};
   }
 
@@ -36,7 +39,7 @@ class contiguous_layout {
                                                     std::int64_t v_head_dim) noexcept {
     const auto plane = [&](std::int64_t dim) { return saturated(checked(capacity) * dim); };
     const auto size = [&](std::int64_t dim) { return saturated(checked(capacity) * kv_heads * dim); };
-    return {sequences,  capacity, {head_dim, plane(head_dim)}, size(head_dim), {v_head_dim, plane(v_head_dim)},
+    return {sequences,       capacity, {head_dim, plane(head_dim)}, size(head_dim), {v_head_dim, plane(v_head_dim)},
             size(v_head_dim)};
   }
 
@@ -62,7 +65,8 @@ class contiguous_layout {
 
   [[nodiscard]] kv_run run_at(std::int64_t seq, std::int64_t position) const noexcept {
     const std::int64_t slot = position - first_position(seq);
-    return {position, capacity_ - slot, seq * k_batch_ + token_offset(order_, k_, slot), seq * v_batch_ + slot * v_.token};
+    return {position, capacity_ - slot, seq * k_batch_ + token_offset(order_, k_, slot),
+            seq * v_batch_ + slot * v_.token};
   }
 
   [[nodiscard]] status check(std::int64_t kv_heads, std::int64_t head_dim, std::int64_t v_head_dim) const noexcept {
@@ -76,7 +80,8 @@ class contiguous_layout {
       return failure_bound(errc::invalid_argument, "first_positions", first_.size(), "one a sequence", sequences_);
     for (std::int64_t b = 0; first_.present() && b < sequences_; ++b) {
       if (first_[b] < 0 || (checked(first_[b]) + capacity_).overflowed)
-        return failure(errc::out_of_range, "first_positions", first_[b], "a position of at least 0 that fits 64 bits", b);
+        return failure(errc::out_of_range, "first_positions", first_[b], "a position of at least 0 that fits 64 bits",
+                       b);
       if (order_ == key_order::tiles && first_[b] % tile_tokens != 0)
         return failure(errc::unsupported, "first_positions", first_[b], "a multiple of 16 where K lies in tiles", b);
     }
@@ -103,7 +108,8 @@ class contiguous_layout {
   [[nodiscard]] checked extent(kv_strides s, std::int64_t batch_stride, std::int64_t rows, std::int64_t kv_heads,
                                std::int64_t dim) const noexcept {
     if (rows == 0 || sequences_ == 0) return 0;
-    checked n = checked(sequences_ - 1) * batch_stride + checked(rows - 1) * s.token + checked(kv_heads - 1) * s.head + dim;
+    checked n =
+        checked(sequences_ - 1) * batch_stride + checked(rows - 1) * s.token + checked(kv_heads - 1) * s.head + dim;
     n.overflowed = n.overflowed || (n * 8).overflowed;  // in bytes as well
     return n;
   }

@@ -46,17 +46,17 @@ struct kv_strides {
 /// In tiles, `run_at` of a position inside a tile returns the offset of (tile, slot): the tile's start plus slot.
 template <class L>
 concept kv_layout = std::copyable<L> && requires(const L layout, std::int64_t n) {
-  { layout.sequences() } -> std::convertible_to<std::int64_t>;              // sequences it holds
-  { layout.first_position(n) } -> std::convertible_to<std::int64_t>;        // earliest token that sequence n still has
-  { layout.end_position(n) } -> std::convertible_to<std::int64_t>;          // one past the last position it has room for
-  { layout.run_at(n, n) } -> std::same_as<kv_run>;                          // (sequence, position) -> run from there on
+  { layout.sequences() } -> std::convertible_to<std::int64_t>;        // sequences it holds
+  { layout.first_position(n) } -> std::convertible_to<std::int64_t>;  // earliest token that sequence n still has
+  { layout.end_position(n) } -> std::convertible_to<std::int64_t>;    // one past the last position it has room for
+  { layout.run_at(n, n) } -> std::same_as<kv_run>;                    // (sequence, position) -> run from there on
   { layout.k_strides() } -> std::same_as<kv_strides>;
   { layout.v_strides() } -> std::same_as<kv_strides>;
   { layout.order() } -> std::same_as<key_order>;
-  { layout.check(n, n, n) } -> std::same_as<status>;                        // (kv_heads, head_dim, v_head_dim)
-  { layout.check_tokens(n, n, n) } -> std::same_as<status>;                 // (sequence, begin, end) are all mapped
-  { layout.k_extent(n, n) } -> std::same_as<checked>;                       // (kv_heads, head_dim) -> elements of K spanned
-  { layout.v_extent(n, n) } -> std::same_as<checked>;                       // (kv_heads, v_head_dim)
+  { layout.check(n, n, n) } -> std::same_as<status>;         // (kv_heads, head_dim, v_head_dim)
+  { layout.check_tokens(n, n, n) } -> std::same_as<status>;  // (sequence, begin, end) are all mapped
+  { layout.k_extent(n, n) } -> std::same_as<checked>;        // (kv_heads, head_dim) -> elements of K spanned
+  { layout.v_extent(n, n) } -> std::same_as<checked>;        // (kv_heads, v_head_dim)
 };
 
 /// A layout with the memory behind it: what an engine hands to the one-line form.

@@ -99,7 +99,8 @@ class paged_layout {
   [[nodiscard]] kv_run run_at(std::int64_t seq, std::int64_t position) const noexcept {
     const std::int64_t slot = position % page_size_;
     const std::int64_t page = table_.row(seq)[position / page_size_];
-    return {position, page_size_ - slot, page * k_page_ + token_offset(order_, k_, slot), page * v_page_ + slot * v_.token};
+    return {position, page_size_ - slot, page * k_page_ + token_offset(order_, k_, slot),
+            page * v_page_ + slot * v_.token};
   }
 
   [[nodiscard]] status check(std::int64_t kv_heads, std::int64_t head_dim, std::int64_t v_head_dim) const noexcept {
@@ -107,7 +108,8 @@ class paged_layout {
       return failure(errc::invalid_argument, "page_table.sequences", table_.sequences, "a count of at least 0");
     if (page_size_ <= 0) return failure(errc::invalid_argument, "page_size", page_size_, "a positive token count");
     if (num_pages_ < 0) return failure(errc::invalid_argument, "num_pages", num_pages_, "a count of at least 0");
-    if (table_.width < 0) return failure(errc::invalid_argument, "page_table.width", table_.width, "a count of at least 0");
+    if (table_.width < 0)
+      return failure(errc::invalid_argument, "page_table.width", table_.width, "a count of at least 0");
     GQA_TRY(check_strides("k_strides", k_));
     GQA_TRY(check_strides("v_strides", v_));
     if (k_page_ < 0) return failure(errc::invalid_argument, "k_page", k_page_, "a stride of at least 0");
@@ -163,7 +165,8 @@ class paged_layout {
   [[nodiscard]] checked extent(kv_strides s, std::int64_t page_stride, std::int64_t rows, std::int64_t kv_heads,
                                std::int64_t dim) const noexcept {
     if (num_pages_ == 0) return 0;
-    checked n = checked(num_pages_ - 1) * page_stride + checked(rows - 1) * s.token + checked(kv_heads - 1) * s.head + dim;
+    checked n =
+        checked(num_pages_ - 1) * page_stride + checked(rows - 1) * s.token + checked(kv_heads - 1) * s.head + dim;
     n.overflowed = n.overflowed || (n * 8).overflowed;  // in bytes as well
     return n;
   }

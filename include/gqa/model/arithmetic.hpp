@@ -17,7 +17,8 @@
 //               (merge_tree.hpp), the state with the smaller m scaled: o = fma(o_small, 2^(m_small - m_big), o_big).
 //               Merging with a chunk that nobody sees changes nothing.
 //  8. sink      a state with o = 0, m = n, l = poly(f) of its logit; merges last.
-//  9. output    o / l, one IEEE division, rounded once to the output type (nearest even, overflow to inf); zeros are +0.
+//  9. output    o / l, one IEEE division, rounded once to the output type (nearest even, overflow to inf); zeros are
+//  +0.
 //               lse = ln(l) + m ln 2, formed in double; a row that sees nothing has output +0 and lse -inf (the sink,
 //               where there is one).
 //
@@ -35,9 +36,9 @@
 
 GQA_NAMESPACE_BEGIN
 
-inline constexpr std::int64_t score_lanes = 8;    ///< virtual lanes of a dot product
-inline constexpr std::int64_t sum_lanes = 16;     ///< virtual lanes of a row sum
-inline constexpr std::int64_t block_keys = 64;    ///< keys whose weights share one maximum
-inline constexpr std::int64_t chunk_tokens = 256; ///< tokens whose partial results merge in the tree
+inline constexpr std::int64_t score_lanes = 8;     ///< virtual lanes of a dot product
+inline constexpr std::int64_t sum_lanes = 16;      ///< virtual lanes of a row sum
+inline constexpr std::int64_t block_keys = 64;     ///< keys whose weights share one maximum
+inline constexpr std::int64_t chunk_tokens = 256;  ///< tokens whose partial results merge in the tree
 
 GQA_NAMESPACE_END

@@ -14,8 +14,8 @@ struct cache_shape {
 
 /// Bytes that the keys and values take; `overflowed` where the number does not fit in 64 bits.
 [[nodiscard]] constexpr checked cache_bytes(const cache_shape& c) noexcept {
-  return checked(c.layers) * c.kv_heads * (checked(c.head_dim) * bytes_of(c.k_type) + checked(c.v_head_dim) * bytes_of(c.v_type)) *
-         c.tokens * c.batch;
+  return checked(c.layers) * c.kv_heads *
+         (checked(c.head_dim) * bytes_of(c.k_type) + checked(c.v_head_dim) * bytes_of(c.v_type)) * c.tokens * c.batch;
 }
 
 GQA_NAMESPACE_END

@@ -22,7 +22,8 @@ inline constexpr std::int64_t max_head_dim = 1024;
 /// Elements of a key and of a value: dims<128>, dims<192, 128>, or dims<>{d, v} at run time. 1 to max_head_dim each.
 template <std::int64_t D = dynamic, std::int64_t V = D>
 struct dims {
-  static_assert(D >= 1 && D <= max_head_dim && V >= 1 && V <= max_head_dim, "head_dim and v_head_dim lie in 1 ... 1024");
+  static_assert(D >= 1 && D <= max_head_dim && V >= 1 && V <= max_head_dim,
+                "head_dim and v_head_dim lie in 1 ... 1024");
   static constexpr std::int64_t head_dim = D;
   static constexpr std::int64_t v_head_dim = V;
 };
@@ -49,16 +50,16 @@ template <class Heads = heads<>, class Dims = dims<>>
 struct attention_spec {
   Heads heads{};
   Dims dims{};
-  std::optional<double> scale{};         ///< multiplies q . k; 1 / sqrt(head_dim), formed in double, where absent
-  bool causal = true;                    ///< a key is seen only by queries at or after its position
-  std::int64_t window = no_window;       ///< w: the last w positions, the query's own included; 0: only sink tokens
-  std::int64_t sink_tokens = 0;          ///< the first n keys stay visible to every later query
-  double softcap = 0;                    ///< 0: none
-  bool alibi = false;                    ///< run brings alibi_slopes [q_heads]
-  bool bias = false;                     ///< run brings bias, f32, by four strides
-  bool mask = false;                     ///< run brings mask, one byte an element, 0 hides
-  bool sinks = false;                    ///< run brings sinks [q_heads], natural-log logits
-  bool lse = false;                      ///< run writes the natural log-sum-exp [batch, q_len, q_heads]
+  std::optional<double> scale{};    ///< multiplies q . k; 1 / sqrt(head_dim), formed in double, where absent
+  bool causal = true;               ///< a key is seen only by queries at or after its position
+  std::int64_t window = no_window;  ///< w: the last w positions, the query's own included; 0: only sink tokens
+  std::int64_t sink_tokens = 0;     ///< the first n keys stay visible to every later query
+  double softcap = 0;               ///< 0: none
+  bool alibi = false;               ///< run brings alibi_slopes [q_heads]
+  bool bias = false;                ///< run brings bias, f32, by four strides
+  bool mask = false;                ///< run brings mask, one byte an element, 0 hides
+  bool sinks = false;               ///< run brings sinks [q_heads], natural-log logits
+  bool lse = false;                 ///< run writes the natural log-sum-exp [batch, q_len, q_heads]
 };
 
 /// attention_spec with the counts as numbers: what checking and planning work on.
@@ -66,8 +67,18 @@ using dynamic_spec = attention_spec<heads<>, dims<>>;
 
 template <class Heads, class Dims>
 [[nodiscard]] constexpr dynamic_spec erase_counts(const attention_spec<Heads, Dims>& s) noexcept {
-  return {{s.heads.q_heads, s.heads.kv_heads}, {s.dims.head_dim, s.dims.v_head_dim},
-          s.scale, s.causal, s.window, s.sink_tokens, s.softcap, s.alibi, s.bias, s.mask, s.sinks, s.lse};
+  return {{s.heads.q_heads, s.heads.kv_heads},
+          {s.dims.head_dim, s.dims.v_head_dim},
+          s.scale,
+          s.causal,
+          s.window,
+          s.sink_tokens,
+          s.softcap,
+          s.alibi,
+          s.bias,
+          s.mask,
+          s.sinks,
+          s.lse};
 }
 
 [[nodiscard]] inline status check(const dynamic_spec& s) noexcept {

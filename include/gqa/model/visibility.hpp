@@ -41,7 +41,8 @@ struct visibility {
   }
 
   /// What some query at [first, last] sees: a superset made of the same two intervals.
-  [[nodiscard]] constexpr visible_keys of_any(std::int64_t first, std::int64_t last, std::int64_t kv_len) const noexcept {
+  [[nodiscard]] constexpr visible_keys of_any(std::int64_t first, std::int64_t last,
+                                              std::int64_t kv_len) const noexcept {
     const visible_keys a = of(first, kv_len), b = of(last, kv_len);
     visible_keys v;
     v.begin = std::min(a.begin, b.begin);

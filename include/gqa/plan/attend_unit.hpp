@@ -42,7 +42,8 @@ class unit_walk {
       merge_ready(pending, left, chunks_[cell], merge_two);
       state_ = work_.state(region, pending.count);
       clear_state();
-      for (; blocks.valid() && blocks.current().chunk == chunks_[cell]; blocks.advance()) attend_block(blocks.current());
+      for (; blocks.valid() && blocks.current().chunk == chunks_[cell]; blocks.advance())
+        attend_block(blocks.current());
       in_.kernels->fold_sums(work_.l, rows_, state_.l);
       pending.chunk[pending.count++] = chunks_[cell];
     }
@@ -53,10 +54,11 @@ class unit_walk {
     return panels_ ? round_up(head_rows_, in_.kernels->row_tile) : head_rows_;
   }
 
-  /// Values are read once a row tile. Widening them first pays for many tiles; so does, for fewer, bringing together rows
-  /// that lie in different memory pages, which conflict in the cache's sets.
+  /// Values are read once a row tile. Widening them first pays for many tiles; so does, for fewer, bringing together
+  /// rows that lie in different memory pages, which conflict in the cache's sets.
   [[nodiscard]] bool packing_pays(const step_inputs& in, const Layout& layout) const noexcept {
-    const bool apart = unit_.heads == 1 && layout.v_strides().token * in.v_bytes >= 2048 && head_rows_ > 2 * in.kernels->row_tile;
+    const bool apart =
+        unit_.heads == 1 && layout.v_strides().token * in.v_bytes >= 2048 && head_rows_ > 2 * in.kernels->row_tile;
     return apart || (in.v_bytes < 4 && head_rows_ > 8 * in.kernels->row_tile);
   }
 
@@ -69,14 +71,13 @@ class unit_walk {
         const void* source = in_.q_row(unit_.seq, unit_.token + r / group_, (unit_.head + h) * group_ + r % group_);
         if (panels_)
           k.load_query(source, in_.head_dim, in_.padded_dim, q + r / tile * tile * in_.padded_dim + r % tile, tile);
-        else
-          k.load_query(source, in_.head_dim, in_.padded_dim, q + r * in_.padded_dim, 1);
+        else k.load_query(source, in_.head_dim, in_.padded_dim, q + r * in_.padded_dim, 1);
       }
   }
 
-  // Heads that lie interleaved are visited a few tokens at a time, so that memory is read in the order it lies: the more
-  // rows share a key, the less that matters, and the more often sums would be stored between. `ahead_` tokens before
-  // their use, rows are prefetched.
+  // Heads that lie interleaved are visited a few tokens at a time, so that memory is read in the order it lies: the
+  // more rows share a key, the less that matters, and the more often sums would be stored between. `ahead_` tokens
+  // before their use, rows are prefetched.
   void plan_steps() noexcept {
     if (unit_.heads == 1) return;
     const std::int64_t token_bytes = unit_.heads * in_.head_dim * in_.k_bytes;
@@ -104,17 +105,16 @@ class unit_walk {
 
   void attend_block(const key_block& b) noexcept {
     const bool even = every_row_alike(b);
-    if (panels_)
-      score_by_panels(b, even);
-    else
-      score_by_rows(b);
+    if (panels_) score_by_panels(b, even);
+    else score_by_rows(b);
     modify(b);
     const bool hidden = hide(b, even);
     in_.kernels->soften({work_.s, rows_, b.begin, b.end, state_.m, work_.l, state_.o, state_.o_stride, hidden});
     weigh(b, even);
   }
 
-  /// Whether all rows see the same keys of the block, masks aside: what the first and the last query see bounds the rest.
+  /// Whether all rows see the same keys of the block, masks aside: what the first and the last query see bounds the
+  /// rest.
   [[nodiscard]] bool every_row_alike(const key_block& b) const noexcept {
     if (unit_.tokens == 1) return true;
     const std::int64_t first = seq_.q_start + unit_.token, last = first + unit_.tokens - 1;
@@ -131,8 +131,7 @@ class unit_walk {
     for (std::int64_t c = b.begin; c < b.end; c += step_)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
         in_.kernels->score_dot({work_.q + h * head_rows_ * in_.padded_dim, in_.padded_dim, head_rows_,
-                                keys(b, h, c, std::min(step_, b.end - c)),
-                                in_.head_dim, in_.scale, scores(h) + c});
+                                keys(b, h, c, std::min(step_, b.end - c)), in_.head_dim, in_.scale, scores(h) + c});
   }
 
   void score_by_panels(const key_block& b, bool even) noexcept {
@@ -144,13 +143,16 @@ class unit_walk {
         const std::int64_t n = std::min(together, b.end - c);
         const std::int64_t first = even ? 0 : first_row(b, c);
         if (first >= head_rows_) continue;
-        score_args a{work_.q + (h * padded_tile_rows() + first) * in_.padded_dim, 0, head_rows_ - first, {}, in_.head_dim,
-                     in_.scale, scores(h) + first * block_keys + c};
+        score_args a{work_.q + (h * padded_tile_rows() + first) * in_.padded_dim,
+                     0,
+                     head_rows_ - first,
+                     {},
+                     in_.head_dim,
+                     in_.scale,
+                     scores(h) + first * block_keys + c};
         if (pack) {
-          if (tiles_)
-            k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
-          else
-            k.pack_rows(keys(b, h, c, n), in_.head_dim, work_.panels);
+          if (tiles_) k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
+          else k.pack_rows(keys(b, h, c, n), in_.head_dim, work_.panels);
           const std::int64_t offsets[2] = {0, in_.padded_dim * tile_tokens * 4};
           a.keys = {reinterpret_cast<const char*>(work_.panels), offsets, nullptr, n};
           k.score_panels(a);
@@ -216,7 +218,8 @@ class unit_walk {
       // Rows that see different keys share a tile only where 0 * value is 0.
       const bool alike = even && !in_.mask && !in_.bias;
       for (std::int64_t h = 0; h < unit_.heads && !alike; ++h) {
-        if (!in_.kernels->values_finite(values(b, h, seen.begin, seen.end - seen.begin), in_.v_head_dim)) return weigh_row_by_row(b);
+        if (!in_.kernels->values_finite(values(b, h, seen.begin, seen.end - seen.begin), in_.v_head_dim))
+          return weigh_row_by_row(b);
       }
     }
     for (const interval& seen : b.seen) {
@@ -232,8 +235,8 @@ class unit_walk {
     const kernel_table& k = *in_.kernels;
     if (first >= head_rows_) return;
     const std::int64_t row = h * head_rows_ + first;
-    weigh_args a{work_.s + row * block_keys + c, head_rows_ - first,
-                 values(b, h, c, n), in_.v_head_dim, state_.o + row * state_.o_stride, state_.o_stride};
+    weigh_args a{work_.s + row * block_keys + c,   head_rows_ - first, values(b, h, c, n), in_.v_head_dim,
+                 state_.o + row * state_.o_stride, state_.o_stride};
     if (!pack_values_) return k.weigh(a);
     k.pack_values(a.values, in_.v_head_dim, work_.values, in_.v_stride);
     a.values = {reinterpret_cast<const char*>(work_.values), in_.packed_rows, in_.packed_rows, n};
@@ -249,7 +252,8 @@ class unit_walk {
           std::int64_t e = c;
           while (e < seen.end && !is_zero(p[e])) ++e;
           if (e > c)
-            in_.kernels->weigh({p + c, 1, values(b, row / head_rows_, c, e - c), in_.v_head_dim, state_.o + row * state_.o_stride, state_.o_stride});
+            in_.kernels->weigh({p + c, 1, values(b, row / head_rows_, c, e - c), in_.v_head_dim,
+                                state_.o + row * state_.o_stride, state_.o_stride});
           c = e + 1;
         }
       }

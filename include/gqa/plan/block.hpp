@@ -1,5 +1,6 @@
-// The blocks of 64 keys that a unit looks at, with the byte offset of every key and value in them: runs end here, so that
-// neither kernels nor the walk know pages. Offsets of the block that follows stand behind the current ones, for prefetch.
+// The blocks of 64 keys that a unit looks at, with the byte offset of every key and value in them: runs end here, so
+// that neither kernels nor the walk know pages. Offsets of the block that follows stand behind the current ones, for
+// prefetch.
 #pragma once
 
 #include <algorithm>
@@ -23,18 +24,19 @@ struct interval {
 
 /// One block. Columns count from its first position, a multiple of 64.
 struct key_block {
-  std::int64_t position = 0;         ///< of column 0
+  std::int64_t position = 0;  ///< of column 0
   std::int64_t chunk = no_chunk;
-  interval seen[2];                  ///< columns that some row of the unit sees
-  std::int64_t begin = 0, end = 0;   ///< columns to compute: what is seen, rounded out to whole tiles of 16
-  // Byte offsets for columns 0 ... 63 of this block, then of the next. Columns nobody sees repeat one that somebody does.
-  std::int64_t* k = nullptr;        ///< rows; unused where K lies in tiles
+  interval seen[2];                 ///< columns that some row of the unit sees
+  std::int64_t begin = 0, end = 0;  ///< columns to compute: what is seen, rounded out to whole tiles of 16
+  // Byte offsets for columns 0 ... 63 of this block, then of the next. Columns nobody sees repeat one that somebody
+  // does.
+  std::int64_t* k = nullptr;  ///< rows; unused where K lies in tiles
   std::int64_t* v = nullptr;
   std::int64_t* k_tiles = nullptr;  ///< dim-major tiles, 4 and 4
 
   [[nodiscard]] bool full() const noexcept {
-    const std::int64_t columns = std::max<std::int64_t>(seen[0].end - seen[0].begin, 0) +
-                                 std::max<std::int64_t>(seen[1].end - seen[1].begin, 0);
+    const std::int64_t columns =
+        std::max<std::int64_t>(seen[0].end - seen[0].begin, 0) + std::max<std::int64_t>(seen[1].end - seen[1].begin, 0);
     return columns == end - begin;
   }
 };
@@ -98,7 +100,8 @@ class block_list {
     if (b.chunk == no_chunk) return;
     std::int64_t* k = k_ + block_keys;
     std::int64_t* v = v_ + block_keys;
-    const std::int64_t k_token = layout_.k_strides().token * in_.k_bytes, v_token = layout_.v_strides().token * in_.v_bytes;
+    const std::int64_t k_token = layout_.k_strides().token * in_.k_bytes,
+                       v_token = layout_.v_strides().token * in_.v_bytes;
     const kv_run any = layout_.run_at(seq_, b.position + b.seen[0].begin);
     std::fill_n(k, block_keys, any.k * in_.k_bytes);
     std::fill_n(v, block_keys, any.v * in_.v_bytes);

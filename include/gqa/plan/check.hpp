@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
 
 #include "../kv/layout.hpp"
 #include "../model/spec.hpp"
@@ -27,7 +28,8 @@ namespace detail {
 template <kv_layout Layout>
 [[nodiscard]] status check_batch(const dynamic_spec& spec, const batch_spec& batch, const Layout& layout,
                                  const plan_options& capacity) noexcept {
-  if (batch.size < 0) return failure(errc::invalid_argument, "batch", batch.size, "a number of sequences of at least 0");
+  if (batch.size < 0)
+    return failure(errc::invalid_argument, "batch", batch.size, "a number of sequences of at least 0");
   if (batch.size > capacity.max_batch)
     return failure_bound(errc::out_of_range, "batch", batch.size, "at most the planned max_batch", capacity.max_batch);
   if (batch.size > layout.sequences())
@@ -39,7 +41,8 @@ template <kv_layout Layout>
   if (!batch.kv_lens.covers(batch.size))
     return failure_bound(errc::invalid_argument, "kv_lens", batch.kv_lens.size(), "one length a sequence", batch.size);
   if (batch.q_start.present() && !batch.q_start.covers(batch.size))
-    return failure_bound(errc::invalid_argument, "q_start", batch.q_start.size(), "one position a sequence", batch.size);
+    return failure_bound(errc::invalid_argument, "q_start", batch.q_start.size(), "one position a sequence",
+                         batch.size);
 
   for (std::int64_t b = 0; b < batch.size; ++b) {
     const std::int64_t q_len = batch.q_lens[b], kv_len = batch.kv_lens[b];
@@ -48,14 +51,17 @@ template <kv_layout Layout>
       return failure_bound(errc::out_of_range, "q_lens", q_len, "at most the planned max_q_len", capacity.max_q_len, b);
     if (kv_len < 0) return failure(errc::out_of_range, "kv_lens", kv_len, "at least 0", b);
     if (kv_len > layout.end_position(b))
-      return failure_bound(errc::out_of_range, "kv_lens", kv_len, "at most the cache's capacity", layout.end_position(b), b);
+      return failure_bound(errc::out_of_range, "kv_lens", kv_len, "at most the cache's capacity",
+                           layout.end_position(b), b);
     if (kv_len > capacity.max_kv_len)
-      return failure_bound(errc::out_of_range, "kv_lens", kv_len, "at most the planned max_kv_len", capacity.max_kv_len, b);
+      return failure_bound(errc::out_of_range, "kv_lens", kv_len, "at most the planned max_kv_len", capacity.max_kv_len,
+                           b);
     // Queries of cross attention may stand before the first key; positions keep their differences within 64 bits.
     constexpr std::int64_t furthest = std::int64_t{1} << 61;
     const std::int64_t lowest = spec.causal ? 0 : -furthest;
     if (batch.q_start.present() && (batch.q_start[b] < lowest || batch.q_start[b] > furthest))
-      return failure_bound(errc::out_of_range, "q_start", batch.q_start[b], "a position up to 2^61, and at least", lowest, b);
+      return failure_bound(errc::out_of_range, "q_start", batch.q_start[b], "a position up to 2^61, and at least",
+                           lowest, b);
     if (!batch.q_start.present() && spec.causal && q_len > kv_len)
       return failure_bound(errc::out_of_range, "q_lens", q_len, "at most kv_len where attention is causal", kv_len, b);
     if (q_len == 0) continue;
@@ -81,8 +87,8 @@ template <kv_layout Layout>
 }
 
 /// Dense strides [size][longest q_len][q_heads][dim] where the caller gave none.
-[[nodiscard]] inline row_layout resolve(const std::optional<row_layout>& given, std::int64_t longest, std::int64_t q_heads,
-                                        std::int64_t dim) noexcept {
+[[nodiscard]] inline row_layout resolve(const std::optional<row_layout>& given, std::int64_t longest,
+                                        std::int64_t q_heads, std::int64_t dim) noexcept {
   if (given) return *given;
   const checked token = checked(q_heads) * dim;
   return {saturated(token * longest), saturated(token), dim, {}};
@@ -96,7 +102,8 @@ template <kv_layout Layout>
     return failure(errc::invalid_argument, name, std::min({l.batch, l.token, l.head}), "strides of at least 0");
   const bool packed = l.first_token.present();
   if (packed && !l.first_token.covers(batch.size))
-    return failure_bound(errc::invalid_argument, name, l.first_token.size(), "a first_token for each sequence", batch.size);
+    return failure_bound(errc::invalid_argument, name, l.first_token.size(), "a first_token for each sequence",
+                         batch.size);
   checked all = 0;
   std::int64_t rows = 0;
   for (std::int64_t b = 0; b < batch.size; ++b) {
@@ -122,7 +129,8 @@ template <kv_layout Layout>
   for (const level& s : levels) {
     if (s.count <= 1) continue;
     if (inner.overflowed || s.stride < inner.value)
-      return failure_bound(errc::overlap, name, s.stride, "strides that keep its rows apart: at least", saturated(inner));
+      return failure_bound(errc::overlap, name, s.stride, "strides that keep its rows apart: at least",
+                           saturated(inner));
     inner = inner + checked(s.count - 1) * s.stride;
   }
   if (!packed) return {};
@@ -173,8 +181,8 @@ struct span_bytes {
                    "null, since the plan's spec leaves this feature off");
   if (t.wanted && !t.data && t.bytes > 0) return failure(errc::null_pointer, t.name, 0, "a pointer");
   if (address % static_cast<std::uintptr_t>(t.alignment) != 0)
-    return failure_bound(errc::misaligned, t.name, static_cast<std::int64_t>(address), "an address aligned to its element",
-                         t.alignment);
+    return failure_bound(errc::misaligned, t.name, static_cast<std::int64_t>(address),
+                         "an address aligned to its element", t.alignment);
   return {};
 }
 
@@ -182,6 +190,22 @@ struct span_bytes {
   if (!a.data || !b.data || a.bytes == 0 || b.bytes == 0) return false;
   const auto x = reinterpret_cast<std::uintptr_t>(a.data), y = reinterpret_cast<std::uintptr_t>(b.data);
   return x < y ? y - x < static_cast<std::uintptr_t>(a.bytes) : x - y < static_cast<std::uintptr_t>(b.bytes);
+}
+
+/// Every pointer is as it should be, and nothing that is written shares bytes with anything else.
+[[nodiscard]] inline status check_tensors(std::span<const span_bytes> read,
+                                          std::span<const span_bytes> written) noexcept {
+  for (const span_bytes& t : read) GQA_TRY(check_pointer(t));
+  for (const span_bytes& t : written) GQA_TRY(check_pointer(t));
+  for (const span_bytes& w : written) {
+    const auto address = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(w.data));
+    for (const span_bytes& r : read)
+      if (overlap(w, r)) return failure(errc::overlap, w.name, address, "memory apart from the inputs");
+    for (const span_bytes& o : written)
+      if (&o != &w && overlap(w, o))
+        return failure(errc::overlap, w.name, address, "memory apart from the other outputs");
+  }
+  return {};
 }
 
 }  // namespace detail

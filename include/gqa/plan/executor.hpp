@@ -17,7 +17,9 @@ struct any_item {
 }  // namespace detail
 
 template <class E>
-concept executor = requires(E& e, std::int64_t n, detail::any_item f) { e.parallel_for(n, f); };
+concept executor = requires(E& e, std::int64_t n, detail::any_item f) {
+  e.parallel_for(n, f);
+};
 
 /// One item after another, in the calling thread.
 struct sequential_executor {

@@ -28,7 +28,7 @@ struct step_inputs {
   std::int64_t padded_dim = 0;  ///< head_dim rounded up to 8
   std::int64_t v_stride = 0;    ///< v_head_dim rounded up to 16
   float scale = 1, softcap = 0, inverse_softcap = 0;
-  bool modifies = false;        ///< softcap, ALiBi or bias
+  bool modifies = false;  ///< softcap, ALiBi or bias
   std::int64_t q_bytes = 4, k_bytes = 4, v_bytes = 4, out_bytes = 4;
   std::int64_t k_head = 0, v_head = 0;  ///< head strides in elements
   row_strides q_strides, out_strides, lse_strides;
@@ -57,11 +57,10 @@ struct step_inputs {
   }
   [[nodiscard]] const char* key_head(std::int64_t head) const noexcept { return k + head * k_head * k_bytes; }
   [[nodiscard]] const char* value_head(std::int64_t head) const noexcept { return v + head * v_head * v_bytes; }
-  [[nodiscard]] std::int64_t score_offset(const score_layout& l, std::int64_t seq, std::int64_t head, std::int64_t token,
-                                          std::int64_t key) const noexcept {
+  [[nodiscard]] std::int64_t score_offset(const score_layout& l, std::int64_t seq, std::int64_t head,
+                                          std::int64_t token, std::int64_t key) const noexcept {
     return seq * l.batch + head * l.head + token * l.query + key * l.key;
   }
-
 };
 
 }  // namespace detail

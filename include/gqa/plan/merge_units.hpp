@@ -12,7 +12,8 @@ GQA_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Writes rows [first, last) of unit `u` from `state`, whose row 0 is the unit's row 0; null pointers: nobody saw a key.
+/// Writes rows [first, last) of unit `u` from `state`, whose row 0 is the unit's row 0; null pointers: nobody saw a
+/// key.
 inline void finish_rows(const step_inputs& in, const unit& u, std::int64_t group, const state_rows* state,
                         std::int64_t first, std::int64_t last, float* scratch_row) noexcept {
   for (std::int64_t r = first; r < last; ++r) {
@@ -27,7 +28,8 @@ inline void finish_rows(const step_inputs& in, const unit& u, std::int64_t group
 }
 
 /// Ends a unit whose states all lie in one region.
-inline void finish_unit(const step_inputs& in, const work_line& line, const unit& u, scratch& work, int region) noexcept {
+inline void finish_unit(const step_inputs& in, const work_line& line, const unit& u, scratch& work,
+                        int region) noexcept {
   pending_states& p = *work.pending[region];
   const std::int64_t rows = u.heads * u.tokens * line.group;
   merge_ready(p, no_chunk, no_chunk, [&](std::int64_t into, std::int64_t from) noexcept {

@@ -1,5 +1,6 @@
-// Plan once, run many times. A plan takes what all layers of a step share (counts, types, strides, lengths, page tables,
-// features), checks it, cuts the work and picks the kernels. Run takes one layer's pointers; it allocates nothing.
+// Plan once, run many times. A plan takes what all layers of a step share (counts, types, strides, lengths, page
+// tables, features), checks it, cuts the work and picks the kernels. Run takes one layer's pointers; it allocates
+// nothing.
 //
 //   attention_plan<types<float>, contiguous_layout> plan(spec, batch, layout);     // throws gqa::error
 //   std::vector<std::byte> workspace(plan.workspace_bytes());
@@ -45,8 +46,8 @@ class attention_plan {
   /// could have, page ids outside the pool, strides or sizes that overflow, outputs whose rows overlap, a target the
   /// machine lacks, memory.
   template <class Heads, class Dims>
-  [[nodiscard]] static status make(attention_plan& plan, const attention_spec<Heads, Dims>& spec, const batch_spec& batch,
-                                   const Layout& layout, const tensor_layouts& tensors = {},
+  [[nodiscard]] static status make(attention_plan& plan, const attention_spec<Heads, Dims>& spec,
+                                   const batch_spec& batch, const Layout& layout, const tensor_layouts& tensors = {},
                                    const plan_options& options = {}) noexcept {
     attention_plan p;
     GQA_TRY(p.prepare(erase_counts(spec), batch, layout, tensors, options));
@@ -61,7 +62,8 @@ class attention_plan {
     if (!inputs_.kernels) return failure(errc::not_planned, "plan", 0, "a plan made before");
     GQA_TRY(layout.check(spec_.heads.kv_heads, spec_.dims.head_dim, spec_.dims.v_head_dim));
     if (layout.order() != layout_.order())
-      return failure(errc::invalid_argument, "layout", static_cast<std::int64_t>(layout.order()), "the planned key order");
+      return failure(errc::invalid_argument, "layout", static_cast<std::int64_t>(layout.order()),
+                     "the planned key order");
     GQA_TRY(detail::check_batch(spec_, batch, layout, capacity_));
     extents e;
     const std::int64_t longest = detail::longest_q_len(batch), heads = spec_.heads.q_heads;
@@ -94,8 +96,8 @@ class attention_plan {
   [[nodiscard]] std::int64_t shares() const noexcept { return shape_.shares; }
 
   /// Attention of one layer. Writes rows of out (and lse) of existing queries only.
-  /// Errors: no plan, a null, misaligned or unexpected pointer, a workspace too small, outputs or workspace that overlap
-  /// an input; then nothing has been written.
+  /// Errors: no plan, a null, misaligned or unexpected pointer, a workspace too small, outputs or workspace that
+  /// overlap an input; then nothing has been written.
   template <executor E>
   [[nodiscard]] status run(const attention_io<Types>& io, std::span<std::byte> workspace, E&& executor) const noexcept {
     GQA_TRY(check_run(io, workspace));
@@ -150,7 +152,8 @@ class attention_plan {
 
     void merge(std::int64_t item) const noexcept {
       const default_float_state float_state;
-      detail::split_units(inputs, plan.line_, plan.starts_.get(), plan.shape_.shares, workspace, plan.shape_).finish(item);
+      detail::split_units(inputs, plan.line_, plan.starts_.get(), plan.shape_.shares, workspace, plan.shape_)
+          .finish(item);
     }
   };
 
@@ -162,7 +165,8 @@ class attention_plan {
     isa target = isa::portable;
     GQA_TRY(resolve_isa(options.target, target));
     if (options.shares < 1) return failure(errc::invalid_argument, "shares", options.shares, "at least 1");
-    if (batch.size < 0) return failure(errc::invalid_argument, "batch", batch.size, "a number of sequences of at least 0");
+    if (batch.size < 0)
+      return failure(errc::invalid_argument, "batch", batch.size, "a number of sequences of at least 0");
     if (options.max_batch < 0) return failure(errc::invalid_argument, "max_batch", options.max_batch, "at least 0");
     if (options.max_q_len < 0) return failure(errc::invalid_argument, "max_q_len", options.max_q_len, "at least 0");
     if (options.max_kv_len < 0) return failure(errc::invalid_argument, "max_kv_len", options.max_kv_len, "at least 0");
@@ -176,8 +180,8 @@ class attention_plan {
       for (std::int64_t b = 0; b < layout.sequences(); ++b)
         capacity_.max_kv_len = std::max<std::int64_t>(capacity_.max_kv_len, layout.end_position(b));
 
-    set_constants(kernels_for<element_of<typename Types::q>, element_of<typename Types::k>, element_of<typename Types::v>,
-                              element_of<typename Types::out>>(target));
+    set_constants(kernels_for<element_of<typename Types::q>, element_of<typename Types::k>,
+                              element_of<typename Types::v>, element_of<typename Types::out>>(target));
     const checked row_bytes = checked(spec.heads.q_heads) * std::max(spec.dims.head_dim, spec.dims.v_head_dim) * 8;
     if ((row_bytes * std::max<std::int64_t>(capacity_.max_q_len, 1)).overflowed)
       return failure(errc::overflow, "q_heads", spec.heads.q_heads, "a count whose rows of q and out fit in 63 bits");
@@ -210,7 +214,8 @@ class attention_plan {
     inputs_.v_head_dim = spec_.dims.v_head_dim;
     inputs_.padded_dim = round_up(spec_.dims.head_dim, score_lanes);
     inputs_.v_stride = round_up(spec_.dims.v_head_dim, 16);
-    inputs_.scale = static_cast<float>(spec_.scale ? *spec_.scale : 1.0 / std::sqrt(static_cast<double>(spec_.dims.head_dim)));
+    inputs_.scale =
+        static_cast<float>(spec_.scale ? *spec_.scale : 1.0 / std::sqrt(static_cast<double>(spec_.dims.head_dim)));
     inputs_.softcap = static_cast<float>(spec_.softcap);
     inputs_.inverse_softcap = spec_.softcap > 0 ? static_cast<float>(1.0 / spec_.softcap) : 0.0f;
     inputs_.modifies = spec_.softcap > 0 || spec_.alibi || spec_.bias;
@@ -251,8 +256,8 @@ class attention_plan {
     // Too few chunks for all shares: fewer heads a unit make more cells.
     if (cells < 2 * shape_.shares)
       for (std::int64_t b = 0; b < batch.size; ++b)
-        sequences_[b].unit_heads =
-            std::max<std::int64_t>(sequences_[b].unit_heads * std::max<std::int64_t>(cells, 1) / (2 * shape_.shares), 1);
+        sequences_[b].unit_heads = std::max<std::int64_t>(
+            sequences_[b].unit_heads * std::max<std::int64_t>(cells, 1) / (2 * shape_.shares), 1);
     line_.share(starts_.get(), shape_.shares);
     has_split_units_ = false;
     for (std::int64_t i = 0; i < shape_.shares; ++i) has_split_units_ = has_split_units_ || starts_[i].cell > 0;
@@ -261,33 +266,24 @@ class attention_plan {
   [[nodiscard]] status check_run(const attention_io<Types>& io, std::span<std::byte> workspace) const noexcept {
     if (!inputs_.kernels) return failure(errc::not_planned, "plan", 0, "a plan made before");
     using std::int64_t;
-    constexpr int64_t q_bytes = sizeof(*io.q), k_bytes = sizeof(*io.k), v_bytes = sizeof(*io.v), o_bytes = sizeof(*io.out);
+    constexpr int64_t q_bytes = sizeof(*io.q), k_bytes = sizeof(*io.k), v_bytes = sizeof(*io.v),
+                      o_bytes = sizeof(*io.out);
     const int64_t heads_bytes = spec_.heads.q_heads * 4;
-    const detail::span_bytes read[] = {
-        {"q", io.q, extents_.q * q_bytes, q_bytes, true},       {"k", io.k, extents_.k * k_bytes, k_bytes, true},
-        {"v", io.v, extents_.v * v_bytes, v_bytes, true},       {"bias", io.bias, extents_.bias * 4, 4, spec_.bias},
-        {"mask", io.mask, extents_.mask, 1, spec_.mask},        {"alibi_slopes", io.alibi_slopes, heads_bytes, 4, spec_.alibi},
-        {"sinks", io.sinks, heads_bytes, 4, spec_.sinks}};
+    const detail::span_bytes read[] = {{"q", io.q, extents_.q * q_bytes, q_bytes, true},
+                                       {"k", io.k, extents_.k * k_bytes, k_bytes, true},
+                                       {"v", io.v, extents_.v * v_bytes, v_bytes, true},
+                                       {"bias", io.bias, extents_.bias * 4, 4, spec_.bias},
+                                       {"mask", io.mask, extents_.mask, 1, spec_.mask},
+                                       {"alibi_slopes", io.alibi_slopes, heads_bytes, 4, spec_.alibi},
+                                       {"sinks", io.sinks, heads_bytes, 4, spec_.sinks}};
     const detail::span_bytes written[] = {
         {"out", io.out, extents_.out * o_bytes, o_bytes, true},
         {"lse", io.lse, extents_.lse * 4, 4, spec_.lse},
         {"workspace", workspace.data(), static_cast<int64_t>(workspace.size()), 1, true}};
-    for (const detail::span_bytes& t : read) GQA_TRY(detail::check_pointer(t));
-    for (const detail::span_bytes& t : written) GQA_TRY(detail::check_pointer(t));
     if (workspace.size() < workspace_bytes())
       return failure_bound(errc::out_of_range, "workspace", static_cast<int64_t>(workspace.size()),
                            "at least workspace_bytes()", static_cast<int64_t>(workspace_bytes()));
-    for (const detail::span_bytes& w : written) {
-      for (const detail::span_bytes& r : read)
-        if (detail::overlap(w, r))
-          return failure(errc::overlap, w.name, static_cast<int64_t>(reinterpret_cast<std::uintptr_t>(w.data)),
-                         "memory apart from the inputs");
-      for (const detail::span_bytes& o : written)
-        if (&o != &w && detail::overlap(w, o))
-          return failure(errc::overlap, w.name, static_cast<int64_t>(reinterpret_cast<std::uintptr_t>(w.data)),
-                         "memory apart from the other outputs");
-    }
-    return {};
+    return detail::check_tensors(read, written);
   }
 
   dynamic_spec spec_;

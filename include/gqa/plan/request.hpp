@@ -13,18 +13,18 @@ GQA_NAMESPACE_BEGIN
 
 /// Sequences of one step, each with its own lengths. The arrays are read during plan and update only.
 struct batch_spec {
-  std::int64_t size = 1;   ///< sequences
-  index_view q_lens{1};    ///< queries of each sequence; 0 allowed
-  index_view kv_lens{};    ///< tokens of each sequence, those of this step included
-  index_view q_start{};    ///< position of each sequence's first query; kv_len - q_len where absent
+  std::int64_t size = 1;  ///< sequences
+  index_view q_lens{1};   ///< queries of each sequence; 0 allowed
+  index_view kv_lens{};   ///< tokens of each sequence, those of this step included
+  index_view q_start{};   ///< position of each sequence's first query; kv_len - q_len where absent
 };
 
 /// Strides, in elements, of a tensor [sequence][query token][query head][dim]; the dim stride is 1.
 struct row_layout {
-  std::int64_t batch = 0;      ///< between sequences (unused where packed)
-  std::int64_t token = 0;      ///< between query tokens
-  std::int64_t head = 0;       ///< between query heads
-  index_view first_token{};    ///< packed: the row of each sequence's first query, counted in tokens
+  std::int64_t batch = 0;    ///< between sequences (unused where packed)
+  std::int64_t token = 0;    ///< between query tokens
+  std::int64_t head = 0;     ///< between query heads
+  index_view first_token{};  ///< packed: the row of each sequence's first query, counted in tokens
 };
 
 /// Strides of bias and mask, [sequence][query head][query token][key position]; 0 broadcasts.
@@ -39,9 +39,9 @@ struct tensor_layouts {
 };
 
 struct plan_options {
-  std::int64_t shares = 1;        ///< items the work is cut into: as many as there are threads, or a small multiple
-  std::optional<isa> target{};    ///< else GQA_ISA, else the best this machine runs
-  std::int64_t max_batch = 0;     ///< capacities for update(): 0 takes them from the first batch and the layout
+  std::int64_t shares = 1;      ///< items the work is cut into: as many as there are threads, or a small multiple
+  std::optional<isa> target{};  ///< else GQA_ISA, else the best this machine runs
+  std::int64_t max_batch = 0;   ///< capacities for update(): 0 takes them from the first batch and the layout
   std::int64_t max_q_len = 0;
   std::int64_t max_kv_len = 0;
 };

@@ -61,11 +61,12 @@ struct chunk_list {
   return c;
 }
 
-inline constexpr std::int64_t rows_of_a_tile = 192;   ///< rows that share packed keys: q, o and S of a unit fit in L2
-inline constexpr std::int64_t rows_of_a_unit = 256;   ///< rows a unit over several KV heads may reach
+inline constexpr std::int64_t rows_of_a_tile = 192;  ///< rows that share packed keys: q, o and S of a unit fit in L2
+inline constexpr std::int64_t rows_of_a_unit = 256;  ///< rows a unit over several KV heads may reach
 
 /// Rows a unit can have: what scratch must hold.
-[[nodiscard]] inline std::int64_t max_unit_rows(std::int64_t q_heads, std::int64_t group, std::int64_t max_q_len) noexcept {
+[[nodiscard]] inline std::int64_t max_unit_rows(std::int64_t q_heads, std::int64_t group,
+                                                std::int64_t max_q_len) noexcept {
   const checked all = checked(std::max<std::int64_t>(max_q_len, 1)) * q_heads;
   return std::min(saturated(all), std::max(rows_of_a_unit, group));
 }
@@ -77,7 +78,8 @@ inline constexpr std::int64_t rows_of_a_unit = 256;   ///< rows a unit over seve
   sequence_work w;
   w.q_len = q_len;
   const bool few = q_len <= rows_of_a_unit / group;
-  if (interleaved && few) w.unit_heads = std::clamp<std::int64_t>(rows_of_a_unit / (std::max<std::int64_t>(q_len, 1) * group), 1, kv_heads);
+  if (interleaved && few)
+    w.unit_heads = std::clamp<std::int64_t>(rows_of_a_unit / (std::max<std::int64_t>(q_len, 1) * group), 1, kv_heads);
   w.unit_tokens = w.unit_heads > 1 || q_len * group <= rows_of_a_unit
                       ? std::max<std::int64_t>(q_len, 1)
                       : std::max<std::int64_t>(rows_of_a_tile / group, 1);

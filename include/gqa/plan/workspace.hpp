@@ -1,8 +1,8 @@
 // The caller's workspace, one slice a share. Bytes = shares * slice + 64, where with r = rows a unit can have
 // (at most max(256, group_size)), d = head_dim and v = v_head_dim rounded up to 8 and 16,
 //
-//   slice = 4 * (2 * states * r * (v + 2)  +  (r + 16 * min(r, kv_heads)) * d  +  r * (64 + 16)  +  64 * (d + v)) + headers
-//   states = 2 * bit_width(chunks of max_kv_len) + 2
+//   slice = 4 * (2 * states * r * (v + 2)  +  (r + 16 * min(r, kv_heads)) * d  +  r * (64 + 16)  +  64 * (d + v)) +
+//   headers states = 2 * bit_width(chunks of max_kv_len) + 2
 //
 // that is O(shares * rows * v_head_dim * log2(chunks)).
 #pragma once
@@ -26,8 +26,8 @@ struct pending_states {
 
 struct workspace_shape {
   std::int64_t shares = 1;
-  std::int64_t rows = 0;      ///< r above
-  std::int64_t heads = 1;     ///< KV heads a unit can walk over
+  std::int64_t rows = 0;   ///< r above
+  std::int64_t heads = 1;  ///< KV heads a unit can walk over
   std::int64_t padded_dim = 0, v_stride = 0;
   std::int64_t states = 0;
 
@@ -36,8 +36,8 @@ struct workspace_shape {
     return (checked(rows) + 16 * std::min(rows, heads)) * padded_dim;
   }
   [[nodiscard]] checked slice_bytes() const noexcept {
-    const checked floats = checked(2) * states * state_floats() + query_floats() + checked(rows) * (block_keys + sum_lanes) +
-                           checked(block_keys) * (padded_dim + v_stride);
+    const checked floats = checked(2) * states * state_floats() + query_floats() +
+                           checked(rows) * (block_keys + sum_lanes) + checked(block_keys) * (padded_dim + v_stride);
     const checked bytes = floats * 4 + 2 * static_cast<std::int64_t>(sizeof(pending_states)) + 63;
     return checked(bytes.value / 64 * 64) + checked(bytes.overflowed ? INT64_MAX : 0);
   }
