@@ -1,5 +1,6 @@
-// Accuracy: every element within the a-priori bound of support/error_bound.hpp, over random configurations, long contexts
-// and scores far apart; 16-bit outputs correctly rounded almost always. GQA_RANDOM_SEEDS sets how many configurations.
+// Accuracy: every element within the a-priori bound of support/error_bound.hpp, over random configurations, long
+// contexts and scores far apart; 16-bit outputs correctly rounded almost always. GQA_RANDOM_SEEDS sets how many
+// configurations are drawn.
 #include <gtest/gtest.h>
 
 #include <bit>

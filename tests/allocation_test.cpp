@@ -53,7 +53,8 @@ void expect_no_allocations(const Layout& layout, std::int64_t elements) {
   spec.lse = true;
   const std::vector<std::int64_t> short_q{1, 0, 4}, long_q{100, 7, 300}, kv{900, 0, 301}, longer_kv{901, 8, 700};
   std::vector<float> q(3 * 300 * 8 * 32, 0.5f), k(elements, 0.25f), v(elements, 1.0f), out(q.size()), lse(3 * 300 * 8);
-  gqa::attention_io<gqa::types<float>> io{.q = q.data(), .k = k.data(), .v = v.data(), .out = out.data(), .lse = lse.data()};
+  gqa::attention_io<gqa::types<float>> io{
+      .q = q.data(), .k = k.data(), .v = v.data(), .out = out.data(), .lse = lse.data()};
   for (std::int64_t shares : {1, 5}) {
     gqa::batch_spec first, second;
     first.size = second.size = 3;
@@ -77,7 +78,12 @@ void expect_no_allocations(const Layout& layout, std::int64_t elements) {
 }
 
 TEST(Allocation, TheCounterCounts) {
-  EXPECT_GE(allocations_of([] { std::vector<int> v(10); v[3] = 1; ASSERT_EQ(v[3], 1); }), 1);
+  EXPECT_GE(allocations_of([] {
+              std::vector<int> v(10);
+              v[3] = 1;
+              ASSERT_EQ(v[3], 1);
+            }),
+            1);
 }
 
 TEST(Allocation, RunAndUpdateOfAContiguousCacheAllocateNothing) {

@@ -1,5 +1,5 @@
-// 64-bit throughout: caches whose element offsets pass 2^31, 2^32 and 2^33, and positions near 2^40. The memory is reserved,
-// not used: only the tokens that a query sees are ever touched, which is itself part of what is tested.
+// 64-bit throughout: caches whose element offsets pass 2^31, 2^32 and 2^33, and positions near 2^40. The memory is
+// reserved, not used: only the tokens that a query sees are ever touched, which is itself part of what is tested.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 

@@ -1,6 +1,6 @@
-// The kernels' own functions, target against target bit for bit, and against double precision: exp2, tanh, ln, the fused
-// multiply-add (emulated where the baseline has none), conversions, both forms of the scores, both forms of P . V.
-// GQA_TEST_EVERY_FLOAT=1 in the environment tests every float instead of every 1009th.
+// The kernels' own functions, target against target bit for bit, and against double precision: exp2, tanh, ln, the
+// fused multiply-add (emulated where the baseline has none), conversions, both forms of the scores, both forms of P .
+// V. GQA_TEST_EVERY_FLOAT=1 in the environment tests every float instead of every 1009th.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -58,7 +58,7 @@ void over_floats(std::uint32_t first, std::uint32_t last, const Compute& compute
 
 TEST(Kernel, WeightsAreExpOfTheScoreAndEqualOnEveryTarget) {
   // Column 0 holds the maximum, a score of 0; the others any score below. p = exp(s), 0 from 2^-126 down.
-  const auto weights = [](const kernel_table& k, float (&s)[16]) {
+  const auto weights = [](const kernel_table& k, float(&s)[16]) {
     float row[block_keys] = {}, m = -INFINITY, l[sum_lanes] = {}, o[16] = {};
     std::memcpy(row + 16, s, sizeof s);
     std::fill_n(row + 1, 15, -INFINITY);
@@ -72,15 +72,13 @@ TEST(Kernel, WeightsAreExpOfTheScoreAndEqualOnEveryTarget) {
     const double exact = std::exp(static_cast<double>(s));
     // s * log2(e): the constant and the product round once each; the polynomial and the last product add 2 u.
     const double bound = exact * (2.0 * u * std::fabs(static_cast<double>(s)) + 2.2 * u);
-    if (p == 0.0f)
-      ASSERT_LT(exact, 0x1p-125) << s;
-    else
-      ASSERT_LE(std::fabs(p - exact), bound) << s << " gives " << p;
+    if (p == 0.0f) ASSERT_LT(exact, 0x1p-125) << s;
+    else ASSERT_LE(std::fabs(p - exact), bound) << s << " gives " << p;
   });
 }
 
 TEST(Kernel, SoftcapIsTanhOnEveryTarget) {
-  const auto tanh16 = [](const kernel_table& k, float (&s)[16]) { k.softcap(s, 16, 1.0f, 1.0f); };
+  const auto tanh16 = [](const kernel_table& k, float(&s)[16]) { k.softcap(s, 16, 1.0f, 1.0f); };
   const auto check = [](float x, float y) {
     const double exact = std::tanh(static_cast<double>(x));
     ASSERT_LE(std::fabs(y - exact), 4.0 * u * std::fabs(exact) + 0x1p-149) << x << " gives " << y;
@@ -108,7 +106,7 @@ TEST(Kernel, NanStaysNan) {
 
 TEST(Kernel, LogOfTheSumIsCorrectlyRoundedAlmostAlways) {
   std::int64_t tried = 0, off = 0;
-  const auto lse = [](const kernel_table& k, float (&l)[16]) {
+  const auto lse = [](const kernel_table& k, float(&l)[16]) {
     for (float& x : l) {
       float o[16] = {}, out[1], result = 0;
       k.finish(o, 0.0f, x, nullptr, 1, out, &result);
@@ -143,8 +141,7 @@ TEST(Kernel, MultiplyAddIsFusedOnEveryTarget) {
       std::memcpy(y, s, sizeof y);
       k->alibi(y, 16, slope, distance);
       for (int i = 0; i < 16; ++i)
-        if (std::isnan(expected[i]))
-          ASSERT_TRUE(std::isnan(y[i]));
+        if (std::isnan(expected[i])) ASSERT_TRUE(std::isnan(y[i]));
         else
           ASSERT_EQ(std::bit_cast<std::uint32_t>(y[i]), std::bit_cast<std::uint32_t>(expected[i]))
               << gqa::name(k->target) << ": fma(" << slope << ", " << distance + i << ", " << s[i] << ")";
@@ -195,15 +192,15 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
         t->score_dot({q.data(), padded, rows, {bytes(k), offsets, offsets, block_keys}, dim, 0.3f, s.data()});
         same(s, "dot");
         std::fill(s.begin(), s.end(), 0.0f);
-        t->score_tiles({in_tiles.data(), 0, rows, {bytes(tiles), tile_offsets, nullptr, block_keys}, dim, 0.3f, s.data()});
+        t->score_tiles(
+            {in_tiles.data(), 0, rows, {bytes(tiles), tile_offsets, nullptr, block_keys}, dim, 0.3f, s.data()});
         same(s, "tiles");
         for (bool from_tiles : {false, true}) {
-          if (from_tiles)
-            t->pack_tiles({bytes(tiles), tile_offsets, tile_offsets, block_keys}, dim, panels.data());
-          else
-            t->pack_rows({bytes(k), offsets, offsets, block_keys}, dim, panels.data());
+          if (from_tiles) t->pack_tiles({bytes(tiles), tile_offsets, tile_offsets, block_keys}, dim, panels.data());
+          else t->pack_rows({bytes(k), offsets, offsets, block_keys}, dim, panels.data());
           std::fill(s.begin(), s.end(), 0.0f);
-          t->score_panels({in_tiles.data(), 0, rows, {bytes(panels), panel_offsets, nullptr, block_keys}, dim, 0.3f, s.data()});
+          t->score_panels(
+              {in_tiles.data(), 0, rows, {bytes(panels), panel_offsets, nullptr, block_keys}, dim, 0.3f, s.data()});
           same(s, from_tiles ? "packed tiles" : "packed rows");
         }
       }

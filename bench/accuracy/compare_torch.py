@@ -1,7 +1,7 @@
 """RMS error against float64, of this library and of PyTorch's scaled_dot_product_attention, on the same f32 inputs.
 
-Needs numpy and torch (bench/peers/environment.py makes such an environment) and a C++ compiler. Exits with 1 where, over
-all shapes, our geometric mean is above PyTorch's.
+Needs numpy and torch (bench/peers/environment.py makes such an environment) and a C++ compiler. Exits with 1 where,
+over all shapes, our geometric mean is above PyTorch's.
 Usage: compare_torch.py [--compiler g++] [--eigen /usr/include/eigen3]
 """
 from __future__ import annotations

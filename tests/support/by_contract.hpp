@@ -1,5 +1,5 @@
-// The contract of model/arithmetic.hpp written out, one scalar operation after another: every bit of the answer, without
-// the library's kernels, plans or layouts. (Only ln, which is in double, is the library's.)
+// The contract of model/arithmetic.hpp written out, one scalar operation after another: every bit of the answer,
+// without the library's kernels, plans or layouts. (Only ln, which is in double, is the library's.)
 #pragma once
 
 #include <bit>
@@ -157,7 +157,8 @@ class row {
           std::fma(static_cast<float>(q[d]), static_cast<float>(k[d]), x[d % gqa::score_lanes]);
     const double scale = spec.scale ? *spec.scale : 1 / std::sqrt(static_cast<double>(dim));
     float s = static_cast<float>(scale) * (((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7])));
-    if (spec.softcap > 0) s = static_cast<float>(spec.softcap) * by_contract_detail::tanh(s * static_cast<float>(1 / spec.softcap));
+    if (spec.softcap > 0)
+      s = static_cast<float>(spec.softcap) * by_contract_detail::tanh(s * static_cast<float>(1 / spec.softcap));
     if (spec.alibi)
       s = std::fma(static_cast<float>(p_.alibi_slopes[static_cast<std::size_t>(h_)]),
                    static_cast<float>(j - (p_.q_start[static_cast<std::size_t>(b_)] + i_)), s);
@@ -189,7 +190,8 @@ template <class Out>
         const std::int64_t at = (b * p.q_len + i) * p.q_heads() + h;
         for (std::int64_t d = 0; d < p.v_head_dim(); ++d) {
           const Out x = static_cast<Out>(r.out(d));
-          a.out[static_cast<std::size_t>(at * p.v_head_dim() + d)] = x == static_cast<Out>(0.0f) ? static_cast<Out>(0.0f) : x;
+          const Out zero = static_cast<Out>(0.0f);  // +0, also where a negative number rounds to 0
+          a.out[static_cast<std::size_t>(at * p.v_head_dim() + d)] = x == zero ? zero : x;
         }
         if (p.spec.lse) a.lse[static_cast<std::size_t>(at)] = r.lse;
       }

@@ -1,29 +1,33 @@
-// An a-priori bound of the error of every output element and lse: what the contract (model/arithmetic.hpp) can do at worst
-// to the very data of a problem, computed in double. No constant is fitted. With u = 2^-24, tiny = 2^-150 (half the
-// smallest f32), gamma(n) = n u / (1 - n u):
+// An a-priori bound of the error of every output element and lse: what the contract (model/arithmetic.hpp) can do at
+// worst to the very data of a problem, computed in double. No constant is fitted. With u = 2^-24, tiny = 2^-150 (half
+// the smallest f32), gamma(n) = n u / (1 - n u):
 //
-//  score    q . k: a term passes ceil(d / 8) fmas of its lane and 3 additions, so e = gamma(ceil(d / 8) + 3) sum |q_d k_d|.
-//           Every later operation turns (exact x, error e) into e' = L e + |x| |c' / c - 1| + u (|x'| + L e) + tiny: L its
-//           Lipschitz constant, c' the f32 constant in place of c, u the rounding. Steps: * scale; * 1 / softcap, tanh
-//           (L = 1, relative error 4 u, kernel_test), * softcap; fma(slope, distance); + bias.
+//  score    A term of q . k passes ceil(d / 8) fmas of its lane and 3 additions, so e = gamma(ceil(d / 8) + 3) times
+//           sum |q_d k_d|. Every later operation turns (exact x, error e) into L e + |x| |c' / c - 1|, plus u times
+//           what it rounds, plus tiny: L its Lipschitz constant, c' the f32 in place of the constant c. Operations:
+//           * scale; * 1 / softcap, tanh (L = 1, relative error 4 u: kernel_test), * softcap; fma(slope, distance);
+//           + bias.
 //  weight   t = s log2(e) is one more such step, with error e_t; t - n is exact; poly has relative error 1.35 u
-//           (accuracy_test). Hence p = 2^(t - m) (1 + eta) with |eta| <= exp(k) - 1, k = ln 2 e_t + log1p(1.35 u).
-//  sums     powers of two scale exactly. A term of o passes one fma for each visible key of its chunk, at most 256, and
-//           one a level of the merge tree: theta <= gamma(c + depth). A term of l passes at most 16 additions of its lane,
-//           4 that fold the lanes, the levels, and the sink: phi <= gamma(min(c, 16) + 4 + depth + 1).
-//  quotient with exact weights w (sum 1, the sink's w_s included), O = sum w v:
-//           |O' - O| <= (E + U) / (1 - D) (1 + u) + u |O| + tiny,
-//             E = sum w_j (|v_j - O| eta_j + (1 + eta_j) (|v_j| theta + |O| phi)) + w_s |O| (eta_s + (1 + eta_s) phi)
+//           (accuracy_test, over every float). Hence p = 2^(t - m) (1 + eta) with |eta| <= exp(k) - 1,
+//           k = ln 2 e_t + log1p(1.35 u).
+//  sums     Powers of two scale exactly. A term of o passes one fma for each visible key of its chunk, c of them at
+//           most, and one a level of the merge tree: theta <= gamma(c + depth). A term of l passes the additions of its
+//           lane, 4 that fold the lanes, the levels, and the sink: phi <= gamma(min(c, 16) + 4 + depth + 1).
+//  quotient With exact weights w (they and the sink's w_s sum up to 1), O = sum w v, v = 0 for the sink:
+//             |O' - O| <= (E + U) / (1 - D) (1 + u) + u |O| + tiny
+//             E = sum w (|v - O| eta + (1 + eta) (|v| theta + |O| phi))
 //             D = sum w ((1 + eta) (1 + phi) - 1) + underflow
-//  underflow U: a weight below 2^-126 of the maximum, or a state so far below another, counts as 0, once for each key; a
-//           subnormal sum rounds by tiny. Relative to the row sum, which is at least 2^(-1/2 - e_t):
-//           (2^-125 sum |v| + 2 N tiny) 2^(1/2 + e_t) / sum exp(s - max), and the same with |O| in place of |v|.
-//  hopeless scores: where rounding alone may turn the order of weights around, E says nothing. But the computed weights are
-//           still weights: |O' - O| <= max |v_j - O| over keys that may weigh anything, plus the roundings of the sums.
+//           because O' = N' / L' and N' - O L' = sum w (v - O) (1 + ...), whose exact part vanishes.
+//  U        Underflow: a weight below 2^-126 of the maximum, or a state so far below another, counts as 0, once for
+//           each key; a subnormal sum rounds by tiny. Relative to the row sum, which is at least 2^(-1/2 - e_t):
+//             (2^-125 sum |v| + 2 n tiny) 2^(1/2 + e_t) / sum exp(s - max), and as much times |O| in the row sum.
+//  hull     Where rounding alone may turn the order of the weights around, E says nothing. But computed weights are
+//           still weights: |O' - O| <= max |v - O| over keys that may weigh anything, plus the roundings of the sums.
+//           The lesser of the two holds.
 //  lse      -log1p(-D), or the largest k where that is less; the logarithm's 2^-45, double's roundings, u |lse|.
 //
 // A 16-bit output adds half a unit in its last place. Rows whose scores leave f32 have no bound (infinity).
-// Sources: Higham 2002, Accuracy and Stability of Numerical Algorithms, chapters 2 to 4 (gamma, running error bounds).
+// Source: Higham 2002, Accuracy and Stability of Numerical Algorithms, chapters 2 to 4 (gamma, running error bounds).
 #pragma once
 
 #include <algorithm>

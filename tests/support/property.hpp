@@ -1,4 +1,4 @@
-// Random configurations for properties that hold to the bit, and the search for the smallest one that breaks a property.
+// Random configurations for properties that hold to the bit, and the search for the smallest that breaks a property.
 //
 //   GQA_RANDOM_SEEDS=1000000 property_test                                   a million configurations a property
 //   GQA_RANDOM_FIRST=77 GQA_RANDOM_SEEDS=1 property_test --gtest_filter=...  the one that failed, again
