@@ -27,8 +27,9 @@ struct read_variant {
   std::int64_t prefetch = 0;  ///< bytes ahead of the read; 0: left to the hardware
 };
 
+// Prefetching into the second level of cache (T1) read faster than into the first wherever it was tried.
 inline constexpr std::array<read_variant, 9> read_variants = {
-    {{1, 0}, {2, 0}, {4, 0}, {1, 1024}, {2, 1024}, {4, 1024}, {1, 4096}, {2, 4096}, {8, 1024}}};
+    {{1, 0}, {2, 0}, {4, 0}, {1, 1024}, {2, 1024}, {1, 4096}, {2, 4096}, {4, 4096}, {8, 1024}}};
 
 namespace detail {
 
@@ -45,7 +46,7 @@ __attribute__((target("avx512f"), noinline)) inline void read_avx512(const std::
       const std::byte* p = stream[s] + b * block;
       if (prefetch)
 #pragma GCC unroll 16
-        for (int i = 0; i < 16; ++i) _mm_prefetch(reinterpret_cast<const char*>(p) + prefetch + i * line, _MM_HINT_T0);
+        for (int i = 0; i < 16; ++i) _mm_prefetch(reinterpret_cast<const char*>(p) + prefetch + i * line, _MM_HINT_T1);
 #pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) a[i % 4] = _mm512_or_si512(a[i % 4], _mm512_loadu_si512(p + i * line));
     }
@@ -64,7 +65,7 @@ __attribute__((target("avx2"), noinline)) inline void read_avx2(const std::byte*
       const std::byte* p = stream[s] + b * block;
       if (prefetch)
 #pragma GCC unroll 16
-        for (int i = 0; i < 16; ++i) _mm_prefetch(reinterpret_cast<const char*>(p) + prefetch + i * line, _MM_HINT_T0);
+        for (int i = 0; i < 16; ++i) _mm_prefetch(reinterpret_cast<const char*>(p) + prefetch + i * line, _MM_HINT_T1);
 #pragma GCC unroll 32
       for (int i = 0; i < 32; ++i)
         a[i % 4] = _mm256_or_si256(a[i % 4], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i * 32)));
@@ -82,7 +83,7 @@ __attribute__((noinline)) inline void read_baseline(const std::byte* const* stre
     for (int s = 0; s < streams; ++s) {
       const std::byte* p = stream[s] + b * block;
       if (prefetch)
-        for (int i = 0; i < 16; ++i) __builtin_prefetch(p + prefetch + i * line);
+        for (int i = 0; i < 16; ++i) __builtin_prefetch(p + prefetch + i * line, 0, 2);
 #pragma GCC unroll 64
       for (int i = 0; i < 64; ++i) a[i % 4] |= *reinterpret_cast<const vec*>(p + i * 16);
     }

@@ -81,7 +81,7 @@ class unit_walk {
   void plan_steps() noexcept {
     if (unit_.heads == 1) return;
     const std::int64_t token_bytes = unit_.heads * in_.head_dim * in_.k_bytes;
-    const std::int64_t step_bytes = 8 * 1024 * std::clamp<std::int64_t>(head_rows_, 4, 32);
+    const std::int64_t step_bytes = 4 * 1024 * std::clamp<std::int64_t>(head_rows_, 8, 32);
     while (step_ > 8 && step_ * token_bytes > step_bytes) step_ /= 2;
     ahead_ = std::max<std::int64_t>(step_, 16);
   }
