@@ -64,8 +64,8 @@ GQA_INLINE vec tanh_of(vec x) {
   return vfloat((y & ~sign) | (vbits(x) & sign));
 }
 
-/// ln(x) for a finite x > 0 that is normal, in double; error below 2^-45. ln(m 2^e) = e ln 2 + 2 atanh((m - 1) / (m +
-/// 1)).
+/// ln(x) for a finite x > 0 that is normal, in double; error below 2^-45.
+/// ln(m 2^e) = e ln 2 + 2 atanh((m - 1) / (m + 1)).
 GQA_INLINE double ln_of(float x) {
   std::int32_t bits;
   __builtin_memcpy(&bits, &x, 4);

@@ -1,5 +1,6 @@
 // From scores to weights: the integer row maximum, p = 2^(n - m) * poly(f) in place of the scores, the row sum in 16
-// virtual lanes, and the power of two by which what was summed before must shrink. Also the score modifiers.
+// virtual lanes, and the power of two by which what was summed before must shrink. A hidden key's weight is -0: it adds
+// nothing, and tells the key from one whose weight is too small for a number. Also the score modifiers.
 
 GQA_INLINE bool is_minus_inf(float x) {
   std::uint32_t bits;
@@ -23,7 +24,7 @@ GQA_INLINE void soften_row(const soften_args& a, float* s, float& m, float* l, f
   for (std::int64_t i = a.begin + width; i < a.end; i += width) high = vmax(high, vload(s + i));
   const float top = highest_lane(high);
   if (Hidden && is_minus_inf(top)) {
-    for (std::int64_t i = a.begin; i < a.end; i += width) vstore(s + i, vzero());
+    for (std::int64_t i = a.begin; i < a.end; i += width) vstore(s + i, vfloat(viset(INT32_MIN)));
     return;
   }
   const float n = split_exponent(vset(top)).n[0];
@@ -46,7 +47,10 @@ GQA_INLINE void soften_row(const soften_args& a, float* s, float& m, float* l, f
       const vec x = vload(s + i + j * width);
       const exponent e = split_exponent(x);
       vec p = scale_down(twice_exp2(e.f), e.n - base);
-      if (Hidden) p = vfloat(vbits(p) & (ivec)(vbits(x) != viset((std::int32_t)0xff800000)));
+      if (Hidden) {
+        const ivec unseen = (ivec)(vbits(x) == viset((std::int32_t)0xff800000));
+        p = vfloat((vbits(p) & ~unseen) | (viset(INT32_MIN) & unseen));
+      }
       vstore(s + i + j * width, p);
       sum[j] = sum[j] + p;
     }

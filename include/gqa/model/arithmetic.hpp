@@ -7,7 +7,7 @@
 //               distance formed in integers; s = s + bias. Constants are formed in double and rounded once to f32.
 //               A hidden key has s = -inf, whatever hid it.
 //  3. weight    t = max(s * log2e, -FLT_MAX), n = rint(t), f = t - n; p = 2^(n - m) * poly(f), +0 where n - m <= -126;
-//               p of a hidden key is +0 by selection. m is the integer maximum of n over this and the earlier visible
+//               p of a hidden key is 0 by selection. m is the integer maximum of n over this and the earlier visible
 //               blocks of the chunk: all scale factors between partial results are powers of two.
 //  4. blocks    of 64 keys at absolute positions 64 b ... 64 b + 63; when m grows, o and l are multiplied by
 //               2^(old m - new m) (0 where the exponent is -126 or less, here and in 7) before the block is added.
@@ -17,8 +17,7 @@
 //               (merge_tree.hpp), the state with the smaller m scaled: o = fma(o_small, 2^(m_small - m_big), o_big).
 //               Merging with a chunk that nobody sees changes nothing.
 //  8. sink      a state with o = 0, m = n, l = poly(f) of its logit; merges last.
-//  9. output    o / l, one IEEE division, rounded once to the output type (nearest even, overflow to inf); zeros are
-//  +0.
+//  9. output    o / l, one IEEE division, rounded once to the output type (nearest even, overflow to inf), zeros as +0;
 //               lse = ln(l) + m ln 2, formed in double; a row that sees nothing has output +0 and lse -inf (the sink,
 //               where there is one).
 //

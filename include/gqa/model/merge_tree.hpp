@@ -1,9 +1,9 @@
-// The fixed binary tree in which partial states merge: node (level, i) covers chunks i * 2^level ... (i + 1) * 2^level
-// - 1, and absent chunks are the identity. Neighbouring states a < b therefore merge at the level of the highest bit in
+// The fixed binary tree in which partial states merge: node (level, i) covers the 2^level chunks from i * 2^level on,
+// and absent chunks are the identity. Neighbouring states a < b therefore merge at the level of the highest bit in
 // which their chunk indices differ, and before either merges with anything further away:
 //
-//   join(a, b) = bit width of (a xor b) ;  (a, b) may merge once  join(a, b) < join(left of a, a)  and  < join(b, right
-//   of b)
+//   join(a, b) = bit width of (a xor b);   (a, b) merges once join(a, b) < join(left, a) and join(a, b) < join(b,
+//   right)
 //
 // The tree never depends on how many chunks there are, so prefill, decode and any split of the chunks share it.
 #pragma once

@@ -250,7 +250,7 @@ class unit_walk {
         const float* p = work_.s + row * block_keys;
         for (std::int64_t c = seen.begin; c < seen.end;) {
           std::int64_t e = c;
-          while (e < seen.end && !is_zero(p[e])) ++e;
+          while (e < seen.end && !is_hidden(p[e])) ++e;
           if (e > c)
             in_.kernels->weigh({p + c, 1, values(b, row / head_rows_, c, e - c), in_.v_head_dim,
                                 state_.o + row * state_.o_stride, state_.o_stride});
@@ -259,10 +259,11 @@ class unit_walk {
       }
   }
 
-  [[nodiscard]] static bool is_zero(float x) noexcept {
+  /// Weights of hidden keys are -0; +0 is a key that is seen, and weighs too little for a number.
+  [[nodiscard]] static bool is_hidden(float weight) noexcept {
     std::uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return bits == 0;
+    std::memcpy(&bits, &weight, sizeof bits);
+    return bits == 0x80000000u;
   }
 
   const step_inputs& in_;

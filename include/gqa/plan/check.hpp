@@ -105,7 +105,8 @@ template <kv_layout Layout>
     return failure_bound(errc::invalid_argument, name, l.first_token.size(), "a first_token for each sequence",
                          batch.size);
   checked all = 0;
-  std::int64_t rows = 0;
+  std::int64_t rows = 0;                   // longest q_len
+  std::int64_t low = INT64_MAX, high = 0;  // packed: the tokens that all sequences together lie in
   for (std::int64_t b = 0; b < batch.size; ++b) {
     const std::int64_t q_len = batch.q_lens[b];
     if (packed && l.first_token[b] < 0)
@@ -116,6 +117,10 @@ template <kv_layout Layout>
     if ((end * 8).overflowed) return failure(errc::overflow, name, q_len, "strides whose bytes fit in 63 bits", b);
     all = std::max(all.value, end.value);
     rows = std::max(rows, q_len);
+    if (packed) {
+      low = std::min<std::int64_t>(low, l.first_token[b]);
+      high = std::max(high, saturated(checked(l.first_token[b]) + q_len));
+    }
   }
   extent = all.value;
   if (!is_output || rows == 0) return {};
@@ -123,7 +128,7 @@ template <kv_layout Layout>
   // Rows of an output are distinct where each stride steps over everything inside it.
   struct level {
     std::int64_t count, stride;
-  } levels[3] = {{q_heads, l.head}, {rows, l.token}, {packed ? 1 : batch.size, l.batch}};
+  } levels[3] = {{q_heads, l.head}, {packed ? high - low : rows, l.token}, {packed ? 1 : batch.size, l.batch}};
   std::sort(levels, levels + 3, [](const level& a, const level& b) { return a.stride < b.stride; });
   checked inner = dim;
   for (const level& s : levels) {

@@ -1,6 +1,7 @@
 // Who runs the work items. An executor is anything with parallel_for(n, f) that returns after f(0) ... f(n - 1) have
 // run, in any order, one after another or at once, in threads of its own or nested in the caller's pool. No item waits
-// for another; item i alone touches scratch i. f is copyable and captures at most two words.
+// for another; in a first pass item i alone touches scratch i, in a second one (where a unit of work lay in several
+// items) items touch different rows of all scratches. f is copyable and captures at most two words.
 #pragma once
 
 #include <cstdint>

@@ -27,7 +27,8 @@
 GQA_NAMESPACE_BEGIN
 
 /// Immutable while it runs; concurrent runs of one plan need only separate workspaces. The page table and the arrays of
-/// first positions inside `layout` must stay unchanged until the next update; all other arrays are copied.
+/// first positions inside `layout` must stay unchanged until the next update. The first_token arrays of `tensors` are
+/// read again by every update: they must outlive the plan. The arrays of `batch` are copied.
 template <class Types, kv_layout Layout>
 class attention_plan {
  public:
@@ -59,7 +60,7 @@ class attention_plan {
   /// New lengths, pages and strides of the same kind, within the planned capacities. Allocates nothing; on an error the
   /// plan keeps what it had.
   [[nodiscard]] status update(const batch_spec& batch, const Layout& layout) noexcept {
-    if (!inputs_.kernels) return failure(errc::not_planned, "plan", 0, "a plan made before");
+    if (!starts_) return failure(errc::not_planned, "plan", 0, "a plan made before");
     GQA_TRY(layout.check(spec_.heads.kv_heads, spec_.dims.head_dim, spec_.dims.v_head_dim));
     if (layout.order() != layout_.order())
       return failure(errc::invalid_argument, "layout", static_cast<std::int64_t>(layout.order()),
@@ -85,7 +86,7 @@ class attention_plan {
     inputs_.v_head = layout.v_strides().head;
     inputs_.q_strides = copy_strides(q, batch.size, 0);
     inputs_.out_strides = copy_strides(out, batch.size, 1);
-    inputs_.lse_strides = copy_strides(lse, batch.size, 2);
+    if (spec_.lse) inputs_.lse_strides = copy_strides(lse, batch.size, 2);
     cut(batch);
     return {};
   }
@@ -167,6 +168,9 @@ class attention_plan {
     if (options.shares < 1) return failure(errc::invalid_argument, "shares", options.shares, "at least 1");
     if (batch.size < 0)
       return failure(errc::invalid_argument, "batch", batch.size, "a number of sequences of at least 0");
+    if (batch.size > layout.sequences())
+      return failure_bound(errc::out_of_range, "batch", batch.size, "at most the cache's sequences",
+                           layout.sequences());
     if (options.max_batch < 0) return failure(errc::invalid_argument, "max_batch", options.max_batch, "at least 0");
     if (options.max_q_len < 0) return failure(errc::invalid_argument, "max_q_len", options.max_q_len, "at least 0");
     if (options.max_kv_len < 0) return failure(errc::invalid_argument, "max_kv_len", options.max_kv_len, "at least 0");
@@ -183,8 +187,10 @@ class attention_plan {
     set_constants(kernels_for<element_of<typename Types::q>, element_of<typename Types::k>,
                               element_of<typename Types::v>, element_of<typename Types::out>>(target));
     const checked row_bytes = checked(spec.heads.q_heads) * std::max(spec.dims.head_dim, spec.dims.v_head_dim) * 8;
-    if ((row_bytes * std::max<std::int64_t>(capacity_.max_q_len, 1)).overflowed)
+    if (row_bytes.overflowed)
       return failure(errc::overflow, "q_heads", spec.heads.q_heads, "a count whose rows of q and out fit in 63 bits");
+    if ((row_bytes * capacity_.max_q_len).overflowed)
+      return failure(errc::overflow, "max_q_len", capacity_.max_q_len, "a length whose q and out fit in 63 bits");
     shape_.shares = options.shares;
     shape_.rows = detail::max_unit_rows(spec.heads.q_heads, group(), capacity_.max_q_len);
     shape_.heads = spec.heads.kv_heads;
@@ -201,10 +207,8 @@ class attention_plan {
     starts_.reset(new (std::nothrow) detail::cursor[static_cast<std::size_t>(options.shares) + 1]);
     first_tokens_.reset(new (std::nothrow) std::int64_t[3 * n]);
     sorted_.reset(new (std::nothrow) std::int64_t[n]);
-    if (!sequences_ || !starts_ || !first_tokens_ || !sorted_) {
-      inputs_.kernels = nullptr;
+    if (!sequences_ || !starts_ || !first_tokens_ || !sorted_)
       return failure(errc::out_of_memory, "max_batch", capacity_.max_batch, "a batch that fits memory");
-    }
     return {};
   }
 
@@ -251,7 +255,7 @@ class attention_plan {
       sequences_[b] = detail::cut(lengths.q_len, group(), kv_heads, interleaved);
       sequences_[b].kv_len = lengths.kv_len;
       sequences_[b].q_start = lengths.q_start;
-      if (lengths.q_len > 0) cells += line_.parts(b) * line_.cells(line_.unit_at({b, 0, 0, 0}));
+      if (lengths.q_len > 0) cells += line_.parts(b) * line_.tiles(b) * line_.cells(line_.unit_at({b, 0, 0, 0}));
     }
     // Too few chunks for all shares: fewer heads a unit make more cells.
     if (cells < 2 * shape_.shares)
@@ -264,7 +268,7 @@ class attention_plan {
   }
 
   [[nodiscard]] status check_run(const attention_io<Types>& io, std::span<std::byte> workspace) const noexcept {
-    if (!inputs_.kernels) return failure(errc::not_planned, "plan", 0, "a plan made before");
+    if (!starts_) return failure(errc::not_planned, "plan", 0, "a plan made before");
     using std::int64_t;
     constexpr int64_t q_bytes = sizeof(*io.q), k_bytes = sizeof(*io.k), v_bytes = sizeof(*io.v),
                       o_bytes = sizeof(*io.out);

@@ -24,7 +24,7 @@ struct row_layout {
   std::int64_t batch = 0;    ///< between sequences (unused where packed)
   std::int64_t token = 0;    ///< between query tokens
   std::int64_t head = 0;     ///< between query heads
-  index_view first_token{};  ///< packed: the row of each sequence's first query, counted in tokens
+  index_view first_token{};  ///< packed: the row of each sequence's first query, in tokens; read by every update
 };
 
 /// Strides of bias and mask, [sequence][query head][query token][key position]; 0 broadcasts.

@@ -1,8 +1,9 @@
 // The caller's workspace, one slice a share. Bytes = shares * slice + 64, where with r = rows a unit can have
 // (at most max(256, group_size)), d = head_dim and v = v_head_dim rounded up to 8 and 16,
 //
-//   slice = 4 * (2 * states * r * (v + 2)  +  (r + 16 * min(r, kv_heads)) * d  +  r * (64 + 16)  +  64 * (d + v)) +
-//   headers states = 2 * bit_width(chunks of max_kv_len) + 2
+//   slice  = 4 * (2 * states * r * (v + 2) + (r + 16 * min(r, kv_heads)) * d + r * (64 + 16) + 64 * (d + v)) + headers
+//
+//   states = 2 * bit_width(chunks of max_kv_len) + 2
 //
 // that is O(shares * rows * v_head_dim * log2(chunks)).
 #pragma once
@@ -70,7 +71,7 @@ struct scratch {
     s = take(w.rows * block_keys);
     l = take(w.rows * sum_lanes);
     for (float*& region : states) region = take(w.states * w.state_floats().value);
-    auto* headers = reinterpret_cast<pending_states*>(f + (reinterpret_cast<std::uintptr_t>(f) % 8) / 4);
+    auto* headers = reinterpret_cast<pending_states*>(f);  // every part before is a multiple of 8 bytes
     pending[0] = headers;
     pending[1] = headers + 1;
   }
