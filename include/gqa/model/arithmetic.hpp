@@ -23,7 +23,8 @@
 //
 // Every fma above is fused, everything else is not. f16 and bf16 widen exactly. Default rounding and no flush to zero
 // are set around each work item. Not promised: payloads of NaN, and rows whose own scores overflow or meet NaN; such a
-// row touches no other row. A change of any bit is a new major version.
+// row touches no other row. A change of any bit is a new major version. Instructions that round differently (AVX512-BF16
+// and AMX dot products, VNNI, BFMMLA) are never the default; the name arithmetic::native_bf16 is reserved for the option.
 //
 // Sources: online softmax, Milakov & Gimelshein 2018 (arXiv 1805.02867, section 3); exact rescaling by integer maxima
 // and blocks of keys, Dao et al. 2022 (arXiv 2205.14135, section 3.1) with base 2 instead of e.
