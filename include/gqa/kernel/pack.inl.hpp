@@ -58,11 +58,7 @@ GQA_ENTRY void pack_values(const row_set& values, std::int64_t dim, float* rows,
       if (d * size_of<E> % line_bytes == 0) prefetch(ahead + d * size_of<E>);
       vstore(rows + d, widen<E>(v + d * size_of<E>));
     }
-    if (d < dim) {
-      float tail[16];
-      widen_tail<E>(v + d * size_of<E>, dim - d, tail);
-      for (std::int64_t j = d; j < dim; ++j) rows[j] = tail[j - d];
-    }
+    for (; d < dim; ++d) rows[d] = widen_one<E>(v + d * size_of<E>);
   }
 }
 

@@ -20,8 +20,7 @@ GQA_INLINE void vstore(float* p, vec x) { __builtin_memcpy(p, &x, sizeof x); }
 GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
 GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
 GQA_INLINE ivec viset(std::int32_t x) { return ivec{x, x, x, x}; }
-GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
-GQA_INLINE vec vselect(ivec mask, vec a, vec b) { return (vec)((vbits(a) & mask) | (vbits(b) & ~mask)); }
+#include "vec_plain.inl.hpp"
 
 #if defined(__FMA__) || defined(__aarch64__)
 GQA_INLINE vec vfma(vec a, vec b, vec c) {
@@ -40,16 +39,6 @@ GQA_ENTRY vec vfma(vec a, vec b, vec c) {
   return __builtin_shufflevector(low, high, 0, 1, 2, 3);
 }
 #endif
-
-GQA_INLINE vec vmax(vec a, vec b) { return vselect((ivec)(a > b), a, b); }  // b where either is NaN
-GQA_INLINE vec vrint(vec x) {
-  const ivec sign = viset(INT32_MIN);
-  const vec magnitude = vand(x, ~sign);
-  const vec rounded = (magnitude + 0x1p23f) - 0x1p23f;
-  return vselect(sign, x, vselect((ivec)(magnitude < 0x1p23f), rounded, magnitude));
-}
-GQA_INLINE ivec vtoint(vec x) { return __builtin_convertvector(x, ivec); }
-GQA_INLINE ivec vshift(ivec x) { return x << 23; }
 
 template <element E>
 GQA_INLINE vec widen(const char* p) {
