@@ -65,7 +65,8 @@ TEST(Kernel, WeightsAreExpOfTheScoreAndEqualOnEveryTarget) {
     k.soften({row, 1, 0, 32, &m, l, o, 16, true});
     ASSERT_EQ(row[0], 1.0f);
     ASSERT_EQ(m, 0.0f);
-    for (int i = 1; i < 16; ++i) ASSERT_EQ(std::bit_cast<std::uint32_t>(row[i]), 0x80000000u) << "a hidden key weighs nothing";
+    for (int i = 1; i < 16; ++i)
+      ASSERT_EQ(std::bit_cast<std::uint32_t>(row[i]), 0x80000000u) << "a hidden key weighs nothing";
     std::memcpy(s, row + 16, sizeof s);
   };
   over_floats(0x80000000u, 0xff800000u, weights, [](float s, float p) {
@@ -189,8 +190,12 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
               << form << ' ' << gqa::name(t->target) << " dim " << dim << " rows " << rows;
         };
         std::vector<float> s(rows * block_keys);
-        t->score_dot({q.data(), padded, rows, {bytes(k), offsets, offsets, block_keys}, dim, 0.3f, s.data()});
-        same(s, "dot");
+        for (bool in_turn : {false, true}) {
+          std::fill(s.begin(), s.end(), 0.0f);
+          t->score_dot(
+              {q.data(), padded, rows, {bytes(k), offsets, offsets, block_keys}, dim, 0.3f, s.data(), in_turn});
+          same(s, in_turn ? "dot, keys in turn" : "dot");
+        }
         std::fill(s.begin(), s.end(), 0.0f);
         t->score_tiles(
             {in_tiles.data(), 0, rows, {bytes(tiles), tile_offsets, nullptr, block_keys}, dim, 0.3f, s.data()});

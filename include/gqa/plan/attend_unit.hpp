@@ -37,13 +37,12 @@ class unit_walk {
       in_.kernels->merge(work_.state(region, into), work_.state(region, from), rows_, in_.v_stride);
     };
     last = std::min(last, chunks_.size());  // a unit that sees nothing has one cell and no chunk
-    block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last);
+    block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, together_);
     for (std::int64_t cell = first; cell < last; ++cell) {
       merge_ready(pending, left, chunks_[cell], merge_two);
       state_ = work_.state(region, pending.count);
       clear_state();
-      for (; blocks.valid() && blocks.current().chunk == chunks_[cell]; blocks.advance())
-        attend_block(blocks.current());
+      for (; blocks.valid() && blocks.chunk() == chunks_[cell]; blocks.advance()) attend_blocks(blocks);
       in_.kernels->fold_sums(work_.l, rows_, state_.l);
       pending.chunk[pending.count++] = chunks_[cell];
     }
@@ -75,11 +74,24 @@ class unit_walk {
       }
   }
 
+  // The order in which memory is read; `ahead_` tokens before their use, rows are prefetched.
+  //
+  // Where few rows share a key, reading binds. Then one head's keys are all read a chunk at a time before its values,
+  // since each change from one stream to the other costs the hardware's prefetchers a new start; and keys are scored
+  // in turn, each from end to end, which is what those follow. Otherwise several keys side by side load a query less
+  // often. (A single row of interleaved heads has as many memory pages open either way.)
+  //
   // Heads that lie interleaved are visited a few tokens at a time, so that memory is read in the order it lies: the
-  // more rows share a key, the less that matters, and the more often sums would be stored between. `ahead_` tokens
-  // before their use, rows are prefetched.
+  // more rows share a key, the less that matters, and the more often sums would be stored between.
   void plan_steps() noexcept {
-    if (unit_.heads == 1) return;
+    const bool read_bound = !panels_ && reading_binds(head_rows_, in_.k_bytes);
+    in_turn_ = read_bound && (unit_.heads == 1 || head_rows_ > 1);
+    if (unit_.heads == 1) {
+      if (!read_bound) return;
+      together_ = block_list<Layout>::most_together;
+      ahead_ = std::clamp<std::int64_t>(block_keys * head_rows_ / in_.k_bytes, 16, block_keys);
+      return;
+    }
     const std::int64_t token_bytes = unit_.heads * in_.head_dim * in_.k_bytes;
     const std::int64_t step_bytes = 4 * 1024 * std::clamp<std::int64_t>(head_rows_, 8, 32);
     while (step_ > 8 && step_ * token_bytes > step_bytes) step_ /= 2;
@@ -103,13 +115,24 @@ class unit_walk {
     for (std::int64_t r = 0; r < rows_; ++r) state_.m[r] = in_.minus_inf;
   }
 
-  void attend_block(const key_block& b) noexcept {
-    const bool even = every_row_alike(b);
-    if (panels_) score_by_panels(b, even);
+  void attend_blocks(const block_list<Layout>& blocks) noexcept {
+    const std::int64_t tile = rows_ * block_keys;
+    s_ = work_.s;
+    for (std::int64_t i = 0; i < blocks.size(); ++i, s_ += tile) score(blocks[i]);
+    s_ = work_.s;
+    for (std::int64_t i = 0; i < blocks.size(); ++i, s_ += tile) apply_scores(blocks[i]);
+  }
+
+  void score(const key_block& b) noexcept {
+    if (panels_) score_by_panels(b, every_row_alike(b));
     else score_by_rows(b);
+  }
+
+  void apply_scores(const key_block& b) noexcept {
+    const bool even = every_row_alike(b);
     modify(b);
     const bool hidden = hide(b, even);
-    in_.kernels->soften({work_.s, rows_, b.begin, b.end, state_.m, work_.l, state_.o, state_.o_stride, hidden});
+    in_.kernels->soften({s_, rows_, b.begin, b.end, state_.m, work_.l, state_.o, state_.o_stride, hidden});
     weigh(b, even);
   }
 
@@ -125,13 +148,14 @@ class unit_walk {
     return true;
   }
 
-  [[nodiscard]] float* scores(std::int64_t head) const noexcept { return work_.s + head * head_rows_ * block_keys; }
+  [[nodiscard]] float* scores(std::int64_t head) const noexcept { return s_ + head * head_rows_ * block_keys; }
 
   void score_by_rows(const key_block& b) noexcept {
     for (std::int64_t c = b.begin; c < b.end; c += step_)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
         in_.kernels->score_dot({work_.q + h * head_rows_ * in_.padded_dim, in_.padded_dim, head_rows_,
-                                keys(b, h, c, std::min(step_, b.end - c)), in_.head_dim, in_.scale, scores(h) + c});
+                                keys(b, h, c, std::min(step_, b.end - c)), in_.head_dim, in_.scale, scores(h) + c,
+                                in_turn_});
   }
 
   void score_by_panels(const key_block& b, bool even) noexcept {
@@ -235,7 +259,7 @@ class unit_walk {
     const kernel_table& k = *in_.kernels;
     if (first >= head_rows_) return;
     const std::int64_t row = h * head_rows_ + first;
-    weigh_args a{work_.s + row * block_keys + c,   head_rows_ - first, values(b, h, c, n), in_.v_head_dim,
+    weigh_args a{s_ + row * block_keys + c,        head_rows_ - first, values(b, h, c, n), in_.v_head_dim,
                  state_.o + row * state_.o_stride, state_.o_stride};
     if (!pack_values_) return k.weigh(a);
     k.pack_values(a.values, in_.v_head_dim, work_.values, in_.v_stride);
@@ -247,7 +271,7 @@ class unit_walk {
   void weigh_row_by_row(const key_block& b) noexcept {
     for (std::int64_t row = 0; row < rows_; ++row)
       for (const interval& seen : b.seen) {
-        const float* p = work_.s + row * block_keys;
+        const float* p = s_ + row * block_keys;
         for (std::int64_t c = seen.begin; c < seen.end;) {
           std::int64_t e = c;
           while (e < seen.end && !is_hidden(p[e])) ++e;
@@ -276,7 +300,9 @@ class unit_walk {
   const visibility visible_;
   const std::int64_t head_rows_, group_, rows_;
   const bool tiles_, panels_, pack_values_;
-  std::int64_t step_ = block_keys, ahead_ = block_keys;
+  std::int64_t step_ = block_keys, ahead_ = block_keys, together_ = 1;
+  bool in_turn_ = false;
+  float* s_ = nullptr;  ///< S of the block at hand
   state_rows state_{};
 };
 

@@ -1,6 +1,6 @@
 // The blocks of 64 keys that a unit looks at, with the byte offset of every key and value in them: runs end here, so
-// that neither kernels nor the walk know pages. Offsets of the block that follows stand behind the current ones, for
-// prefetch.
+// that neither kernels nor the walk know pages. Several blocks of one chunk may be current at once; offsets of the
+// block that follows stand behind theirs, for prefetch.
 #pragma once
 
 #include <algorithm>
@@ -28,8 +28,8 @@ struct key_block {
   std::int64_t chunk = no_chunk;
   interval seen[2];                 ///< columns that some row of the unit sees
   std::int64_t begin = 0, end = 0;  ///< columns to compute: what is seen, rounded out to whole tiles of 16
-  // Byte offsets for columns 0 ... 63 of this block, then of the next. Columns nobody sees repeat one that somebody
-  // does.
+  // Byte offsets for columns 0 ... 63 of this block, then of those that follow. Columns nobody sees repeat one that
+  // somebody does.
   std::int64_t* k = nullptr;  ///< rows; unused where K lies in tiles
   std::int64_t* v = nullptr;
   std::int64_t* k_tiles = nullptr;  ///< dim-major tiles, 4 and 4
@@ -44,34 +44,54 @@ struct key_block {
 template <kv_layout Layout>
 class block_list {
  public:
-  /// Blocks of chunks[first_cell] ... chunks[last_cell - 1].
+  /// Blocks of chunks[first_cell] ... chunks[last_cell - 1], up to `together` of one chunk at a time.
   block_list(const Layout& layout, const step_inputs& in, std::int64_t seq, const visible_keys& keys,
-             const chunk_list& chunks, std::int64_t first_cell, std::int64_t last_cell) noexcept
+             const chunk_list& chunks, std::int64_t first_cell, std::int64_t last_cell, std::int64_t together) noexcept
       : layout_(layout), in_(in), seq_(seq), keys_(keys), chunks_(chunks), cell_(first_cell), last_cell_(last_cell),
-        tiles_(layout.order() == key_order::tiles) {
-    find(next_);
-    locate(next_);
-    advance();
+        together_(together), tiles_(layout.order() == key_order::tiles) {
+    fill(0);
+    gather();
   }
 
-  [[nodiscard]] bool valid() const noexcept { return current_.chunk != no_chunk; }
-  [[nodiscard]] const key_block& current() const noexcept { return current_; }
+  static constexpr std::int64_t most_together = chunk_tokens / block_keys;
+
+  [[nodiscard]] bool valid() const noexcept { return chunk() != no_chunk; }
+  [[nodiscard]] std::int64_t chunk() const noexcept { return blocks_[0].chunk; }
+  [[nodiscard]] std::int64_t size() const noexcept { return size_; }
+  [[nodiscard]] const key_block& operator[](std::int64_t i) const noexcept { return blocks_[i]; }
 
   void advance() noexcept {
-    current_ = next_;
-    current_.k = k_;
-    current_.v = v_;
-    current_.k_tiles = k_tiles_;
-    std::copy_n(k_ + block_keys, block_keys, k_);
-    std::copy_n(v_ + block_keys, block_keys, v_);
-    std::copy_n(k_tiles_ + tiles_in_block, tiles_in_block, k_tiles_);
-    if (!valid()) return;
-    find(next_);
-    if (next_.chunk != no_chunk) locate(next_);
+    blocks_[0] = blocks_[size_];
+    std::copy_n(k_ + size_ * block_keys, block_keys, k_);
+    std::copy_n(v_ + size_ * block_keys, block_keys, v_);
+    std::copy_n(k_tiles_ + size_ * tiles_in_block, tiles_in_block, k_tiles_);
+    place(0);
+    gather();
   }
 
  private:
   static constexpr std::int64_t tiles_in_block = block_keys / tile_tokens;
+
+  /// The blocks that go with the first one, and the one that follows them.
+  void gather() noexcept {
+    if (!valid()) return;
+    for (size_ = 1;; ++size_) {
+      fill(size_);
+      if (size_ == together_ || blocks_[size_].chunk != chunk()) return;
+    }
+  }
+
+  void fill(std::int64_t i) noexcept {
+    find(blocks_[i]);
+    place(i);
+    if (blocks_[i].chunk != no_chunk) locate(blocks_[i]);
+  }
+
+  void place(std::int64_t i) noexcept {
+    blocks_[i].k = k_ + i * block_keys;
+    blocks_[i].v = v_ + i * block_keys;
+    blocks_[i].k_tiles = k_tiles_ + i * tiles_in_block;
+  }
 
   /// The next block in which somebody sees a key.
   void find(key_block& b) noexcept {
@@ -95,27 +115,24 @@ class block_list {
     b.chunk = no_chunk;
   }
 
-  /// Offsets of the block's keys and values, into the second half of the arrays.
+  /// Offsets of the block's keys and values.
   void locate(const key_block& b) noexcept {
-    if (b.chunk == no_chunk) return;
-    std::int64_t* k = k_ + block_keys;
-    std::int64_t* v = v_ + block_keys;
     const std::int64_t k_token = layout_.k_strides().token * in_.k_bytes,
                        v_token = layout_.v_strides().token * in_.v_bytes;
     const kv_run any = layout_.run_at(seq_, b.position + b.seen[0].begin);
-    std::fill_n(k, block_keys, any.k * in_.k_bytes);
-    std::fill_n(v, block_keys, any.v * in_.v_bytes);
-    if (tiles_) std::fill_n(k_tiles_ + tiles_in_block, tiles_in_block, tile_offset(b.position + b.seen[0].begin));
+    std::fill_n(b.k, block_keys, any.k * in_.k_bytes);
+    std::fill_n(b.v, block_keys, any.v * in_.v_bytes);
+    if (tiles_) std::fill_n(b.k_tiles, tiles_in_block, tile_offset(b.position + b.seen[0].begin));
     for (const interval& seen : b.seen)
       for (std::int64_t c = seen.begin; c < seen.end;) {
         const kv_run run = layout_.run_at(seq_, b.position + c);
         const std::int64_t n = std::min(run.count, seen.end - c);
         if (!tiles_)
-          for (std::int64_t i = 0; i < n; ++i) k[c + i] = run.k * in_.k_bytes + i * k_token;
-        for (std::int64_t i = 0; i < n; ++i) v[c + i] = run.v * in_.v_bytes + i * v_token;
+          for (std::int64_t i = 0; i < n; ++i) b.k[c + i] = run.k * in_.k_bytes + i * k_token;
+        for (std::int64_t i = 0; i < n; ++i) b.v[c + i] = run.v * in_.v_bytes + i * v_token;
         if (tiles_)
           for (std::int64_t t = c / tile_tokens; t <= (c + n - 1) / tile_tokens; ++t)
-            k_tiles_[tiles_in_block + t] = tile_offset(b.position + std::max(c, t * tile_tokens));
+            b.k_tiles[t] = tile_offset(b.position + std::max(c, t * tile_tokens));
         c += n;
       }
   }
@@ -129,10 +146,12 @@ class block_list {
   const std::int64_t seq_;
   const visible_keys keys_;
   const chunk_list chunks_;
-  std::int64_t cell_, last_cell_, block_ = 0;
+  std::int64_t cell_, last_cell_, block_ = 0, size_ = 0;
+  const std::int64_t together_;
   const bool tiles_;
-  key_block current_, next_;
-  std::int64_t k_[2 * block_keys] = {}, v_[2 * block_keys] = {}, k_tiles_[2 * tiles_in_block] = {};
+  key_block blocks_[most_together + 1];
+  std::int64_t k_[(most_together + 1) * block_keys] = {}, v_[(most_together + 1) * block_keys] = {};
+  std::int64_t k_tiles_[(most_together + 1) * tiles_in_block] = {};
 };
 
 }  // namespace detail

@@ -1,9 +1,9 @@
 // The caller's workspace, one slice a share. Bytes = shares * slice + 64, where with r = rows a unit can have
 // (at most max(256, group_size)), d = head_dim and v = v_head_dim rounded up to 8 and 16,
 //
-//   slice  = 4 * (2 * states * r * (v + 2) + (r + 16 * min(r, kv_heads)) * d + r * (64 + 16) + 64 * (d + v)) + headers
+//   slice  = 4 * (2 * states * r * (v + 2) + (r + 16 * min(r, kv_heads)) * d + 16 r + 64 (s + d + v)) + headers
 //
-//   states = 2 * bit_width(chunks of max_kv_len) + 2
+//   states = 2 * bit_width(chunks of max_kv_len) + 2,  s = max(r, 4 min(r, 4))
 //
 // that is O(shares * rows * v_head_dim * log2(chunks)).
 #pragma once
@@ -14,6 +14,7 @@
 #include "../base/checked.hpp"
 #include "../kernel/table.hpp"
 #include "../model/merge_tree.hpp"
+#include "work.hpp"
 
 GQA_NAMESPACE_BEGIN
 
@@ -36,9 +37,12 @@ struct workspace_shape {
   [[nodiscard]] checked query_floats() const noexcept {
     return (checked(rows) + 16 * std::min(rows, heads)) * padded_dim;
   }
+  [[nodiscard]] std::int64_t score_rows() const noexcept {
+    return std::max(rows, std::min(rows, most_read_bound_rows) * (chunk_tokens / block_keys));
+  }
   [[nodiscard]] checked slice_bytes() const noexcept {
-    const checked floats = checked(2) * states * state_floats() + query_floats() +
-                           checked(rows) * (block_keys + sum_lanes) + checked(block_keys) * (padded_dim + v_stride);
+    const checked floats = checked(2) * states * state_floats() + query_floats() + checked(rows) * sum_lanes +
+                           checked(block_keys) * (score_rows() + padded_dim + v_stride);
     const checked bytes = floats * 4 + 2 * static_cast<std::int64_t>(sizeof(pending_states)) + 63;
     return checked(bytes.value / 64 * 64) + checked(bytes.overflowed ? INT64_MAX : 0);
   }
@@ -50,7 +54,7 @@ struct scratch {
   pending_states* pending[2];
   float* states[2];
   float* q;
-  float* s;       ///< [rows][block_keys]
+  float* s;       ///< [score rows][block_keys]
   float* l;       ///< [rows][sum_lanes]
   float* panels;  ///< [block_keys / 16][padded_dim][16]
   float* values;  ///< [block_keys][v_stride]
@@ -68,7 +72,7 @@ struct scratch {
     panels = take(block_keys * w.padded_dim);
     values = take(block_keys * w.v_stride);
     q = take(w.query_floats().value);
-    s = take(w.rows * block_keys);
+    s = take(w.score_rows() * block_keys);
     l = take(w.rows * sum_lanes);
     for (float*& region : states) region = take(w.states * w.state_floats().value);
     auto* headers = reinterpret_cast<pending_states*>(f);  // every part before is a multiple of 8 bytes
