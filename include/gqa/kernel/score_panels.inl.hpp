@@ -1,6 +1,7 @@
 // Scores of many rows: outer products of rows with 16 keys at a time, from K in panels [dim][16]: packed once from rows
-// (pack_rows), or as they lie in dim-major tiles. The virtual lanes of the contract are taken one or two at a time
-// (lane l runs d = l, l + 8, ...), and their sums join pairwise as they appear.
+// (pack_rows), or as they lie in dim-major tiles. As many virtual lanes of the contract are taken at once as there are
+// registers for (lane l runs d = l, l + 8, ...), and their sums join pairwise as they appear: one row takes all 8, and
+// so reads a tile in the order it lies.
 inline constexpr int panel_keys = 16;
 inline constexpr int panel_vectors = panel_keys / width;
 inline constexpr int wide = panel_vectors > 2 ? panel_vectors : 2;  // vectors of a wide register tile
@@ -25,10 +26,17 @@ GQA_INLINE void panel_step(const float* q, const char* const* panels, std::int64
   }
 }
 
+/// Virtual lanes that a tile of R rows and C vectors has registers for.
+template <int R, int C>
+inline constexpr int lanes_of_tile = R* C * 8 <= panel_registers   ? 8
+                                     : R* C * 4 <= panel_registers ? 4
+                                     : R* C * 2 <= panel_registers ? 2
+                                                                   : 1;
+
 template <element E, int R, int C>
 GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char* const* ahead, std::int64_t dim,
                            float scale, float* s) {
-  constexpr int L = lanes_together, steps = (int)score_lanes / L;
+  constexpr int L = lanes_of_tile<R, C>, steps = (int)score_lanes / L;
   vec part[3][R * C];  // sums of 1, 2 and 4 steps that wait for their partner
   for (int step = 0; step < steps; ++step) {
     vec acc[L * R * C];
@@ -36,7 +44,7 @@ GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char
     for (int i = 0; i < L * R * C; ++i) acc[i] = vzero();
     std::int64_t d = step * L;
     for (; d + L <= dim; d += score_lanes) {
-      GQA_UNROLL(2)
+      GQA_UNROLL(8)
       for (int lane = 0; lane < L; ++lane) {
         if (ahead) {
           GQA_UNROLL(4)
@@ -46,9 +54,18 @@ GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char
         panel_step<E, R, C>(q, panels, d + lane, acc + lane * R * C);
       }
     }
-    if (L > 1 && d < dim) panel_step<E, R, C>(q, panels, d, acc);  // an odd head_dim's last element
-    GQA_UNROLL(32)
-    for (int i = 0; L > 1 && i < R * C; ++i) acc[i] = acc[i] + acc[(L - 1) * R * C + i];
+    GQA_UNROLL(8)
+    for (int lane = 0; lane < L - 1; ++lane)  // the last elements of a head_dim that L does not divide
+      if (d + lane < dim) panel_step<E, R, C>(q, panels, d + lane, acc + lane * R * C);
+    GQA_UNROLL(4)
+    for (int n = L / 2; n > 0; n /= 2) {
+      GQA_UNROLL(4)
+      for (int lane = 0; lane < n; ++lane) {
+        GQA_UNROLL(32)
+        for (int i = 0; i < R * C; ++i)
+          acc[lane * R * C + i] = acc[2 * lane * R * C + i] + acc[(2 * lane + 1) * R * C + i];
+      }
+    }
     if (step & 1) {
       GQA_UNROLL(32)
       for (int i = 0; i < R * C; ++i) acc[i] = part[0][i] + acc[i];

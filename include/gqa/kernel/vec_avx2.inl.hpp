@@ -1,12 +1,12 @@
 // AVX2: vec is 8 lanes in one register, and so is vec8 (vec8_register.inl.hpp).
 typedef float vec __attribute__((vector_size(32)));
 typedef std::int32_t ivec __attribute__((vector_size(32)));
-inline constexpr int width = 8;           // lanes of vec
-inline constexpr int row_tile = 6;        // rows x 2 vectors: 12 accumulators
-inline constexpr int score_rows = 6;      // rows of a panel product's register tile
-inline constexpr int lanes_together = 1;  // virtual lanes it computes at once
-inline constexpr int dot_keys = 2;        // keys a dot tile of 4 rows takes at once: 8 accumulators
-inline constexpr int dot_rows = 8;        // measured: at 12 rows packing pays
+inline constexpr int width = 8;             // lanes of vec
+inline constexpr int row_tile = 6;          // rows x 2 vectors: 12 accumulators
+inline constexpr int score_rows = 6;        // rows of a panel product's register tile
+inline constexpr int panel_registers = 12;  // accumulators it may have
+inline constexpr int dot_keys = 2;          // keys a dot tile of 4 rows takes at once: 8 accumulators
+inline constexpr int dot_rows = 8;          // measured: at 12 rows packing pays
 
 GQA_INLINE vec vzero() { return vec{}; }
 GQA_INLINE vec vset(float x) { return _mm256_set1_ps(x); }

@@ -2,10 +2,10 @@
 typedef float vec __attribute__((vector_size(16)));
 typedef std::int32_t ivec __attribute__((vector_size(16)));
 inline constexpr int width = 4;
-inline constexpr int row_tile = 6;        // rows x 4 vectors: 24 accumulators
-inline constexpr int score_rows = 6;      // rows of a panel product's register tile
-inline constexpr int lanes_together = 1;  // virtual lanes it computes at once
-inline constexpr int dot_keys = 2;        // 4 rows x 2 keys x 2 vectors: 16 accumulators
+inline constexpr int row_tile = 6;          // rows x 4 vectors: 24 accumulators
+inline constexpr int score_rows = 6;        // rows of a panel product's register tile
+inline constexpr int panel_registers = 24;  // accumulators it may have
+inline constexpr int dot_keys = 2;          // 4 rows x 2 keys x 2 vectors: 16 accumulators
 inline constexpr int dot_rows = 8;
 
 GQA_INLINE vec vzero() { return vec{}; }

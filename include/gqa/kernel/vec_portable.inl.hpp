@@ -4,8 +4,8 @@ typedef float vec __attribute__((vector_size(16)));
 typedef std::int32_t ivec __attribute__((vector_size(16)));
 inline constexpr int width = 4;
 inline constexpr int row_tile = 4;
-inline constexpr int score_rows = 4;      // rows of a panel product's register tile
-inline constexpr int lanes_together = 1;  // virtual lanes it computes at once
+inline constexpr int score_rows = 4;        // rows of a panel product's register tile
+inline constexpr int panel_registers = 12;  // accumulators it may have
 inline constexpr int dot_keys = 2;
 inline constexpr int dot_rows = 8;
 

@@ -84,7 +84,7 @@ class unit_walk {
   // Heads that lie interleaved are visited a few tokens at a time, so that memory is read in the order it lies: the
   // more rows share a key, the less that matters, and the more often sums would be stored between.
   void plan_steps() noexcept {
-    const bool read_bound = !panels_ && reading_binds(head_rows_, in_.k_bytes);
+    const bool read_bound = reading_binds(head_rows_, in_.k_bytes);
     in_turn_ = read_bound && (unit_.heads == 1 || head_rows_ > 1);
     if (unit_.heads == 1) {
       if (!read_bound) return;
