@@ -9,6 +9,7 @@
 #include "../kv/layout.hpp"
 #include "block.hpp"
 #include "inputs.hpp"
+#include "reading_order.hpp"
 #include "work.hpp"
 #include "workspace.hpp"
 
@@ -23,9 +24,9 @@ class unit_walk {
       : in_(in), layout_(layout), unit_(u), seq_(line.sequences[u.seq]), work_(work), keys_(line.keys_of(u)),
         chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles),
-        panels_(tiles_ || head_rows_ > in.kernels->dot_rows), pack_values_(packing_pays(in, layout)) {
+        panels_(tiles_ || head_rows_ > in.kernels->dot_rows), pack_values_(packing_pays(in, layout)),
+        order_(order_of_reading(u.heads, head_rows_, in.head_dim, in.k_bytes)) {
     load_queries();
-    plan_steps();
   }
 
   /// Cells [first, last) of the unit; their states are left pending in `region`.
@@ -37,7 +38,7 @@ class unit_walk {
       in_.kernels->merge(work_.state(region, into), work_.state(region, from), rows_, in_.v_stride);
     };
     last = std::min(last, chunks_.size());  // a unit that sees nothing has one cell and no chunk
-    block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, together_);
+    block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, order_.together);
     for (std::int64_t cell = first; cell < last; ++cell) {
       merge_ready(pending, left, chunks_[cell], merge_two);
       state_ = work_.state(region, pending.count);
@@ -74,39 +75,15 @@ class unit_walk {
       }
   }
 
-  // The order in which memory is read; `ahead_` tokens before their use, rows are prefetched.
-  //
-  // Where few rows share a key, reading binds. Then one head's keys are all read a chunk at a time before its values,
-  // since each change from one stream to the other costs the hardware's prefetchers a new start; and keys are scored
-  // in turn, each from end to end, which is what those follow. Otherwise several keys side by side load a query less
-  // often. (A single row of interleaved heads has as many memory pages open either way.)
-  //
-  // Heads that lie interleaved are visited a few tokens at a time, so that memory is read in the order it lies: the
-  // more rows share a key, the less that matters, and the more often sums would be stored between.
-  void plan_steps() noexcept {
-    const bool read_bound = reading_binds(head_rows_, in_.k_bytes);
-    in_turn_ = read_bound && (unit_.heads == 1 || head_rows_ > 1);
-    if (unit_.heads == 1) {
-      if (!read_bound) return;
-      together_ = block_list<Layout>::most_together;
-      ahead_ = std::clamp<std::int64_t>(block_keys * head_rows_ / in_.k_bytes, 16, block_keys);
-      return;
-    }
-    const std::int64_t token_bytes = unit_.heads * in_.head_dim * in_.k_bytes;
-    const std::int64_t step_bytes = 4 * 1024 * std::clamp<std::int64_t>(head_rows_, 8, 32);
-    while (step_ > 8 && step_ * token_bytes > step_bytes) step_ /= 2;
-    ahead_ = std::max<std::int64_t>(step_, 16);
-  }
-
   [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return {in_.key_head(unit_.head + head), b.k + c, b.k + c + ahead_, n};
+    return {in_.key_head(unit_.head + head), b.k + c, b.k + c + order_.ahead, n};
   }
   [[nodiscard]] row_set tiles(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
     const std::int64_t* first = b.k_tiles + c / tile_tokens;
-    return {in_.key_head(unit_.head + head), first, first + ahead_ / tile_tokens, n};
+    return {in_.key_head(unit_.head + head), first, first + order_.ahead / tile_tokens, n};
   }
   [[nodiscard]] row_set values(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return {in_.value_head(unit_.head + head), b.v + c, b.v + c + ahead_, n};
+    return {in_.value_head(unit_.head + head), b.v + c, b.v + c + order_.ahead, n};
   }
 
   void clear_state() noexcept {
@@ -151,11 +128,11 @@ class unit_walk {
   [[nodiscard]] float* scores(std::int64_t head) const noexcept { return s_ + head * head_rows_ * block_keys; }
 
   void score_by_rows(const key_block& b) noexcept {
-    for (std::int64_t c = b.begin; c < b.end; c += step_)
+    for (std::int64_t c = b.begin; c < b.end; c += order_.step)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
         in_.kernels->score_dot({work_.q + h * head_rows_ * in_.padded_dim, in_.padded_dim, head_rows_,
-                                keys(b, h, c, std::min(step_, b.end - c)), in_.head_dim, in_.scale, scores(h) + c,
-                                in_turn_});
+                                keys(b, h, c, std::min(order_.step, b.end - c)), in_.head_dim, in_.scale, scores(h) + c,
+                                order_.in_turn});
   }
 
   void score_by_panels(const key_block& b, bool even) noexcept {
@@ -247,7 +224,7 @@ class unit_walk {
       }
     }
     for (const interval& seen : b.seen) {
-      const std::int64_t step = even ? step_ : std::min(step_, tile_tokens);
+      const std::int64_t step = even ? order_.step : std::min(order_.step, tile_tokens);
       for (std::int64_t c = seen.begin; c < seen.end; c = std::min(round_up(c + 1, step), seen.end)) {
         const std::int64_t n = std::min(round_up(c + 1, step), seen.end) - c;
         for (std::int64_t h = 0; h < unit_.heads; ++h) weigh_rows(b, h, even ? 0 : first_row(b, c), c, n);
@@ -300,8 +277,7 @@ class unit_walk {
   const visibility visible_;
   const std::int64_t head_rows_, group_, rows_;
   const bool tiles_, panels_, pack_values_;
-  std::int64_t step_ = block_keys, ahead_ = block_keys, together_ = 1;
-  bool in_turn_ = false;
+  const reading_order order_;
   float* s_ = nullptr;  ///< S of the block at hand
   state_rows state_{};
 };

@@ -64,10 +64,6 @@ struct chunk_list {
 inline constexpr std::int64_t rows_of_a_tile = 192;  ///< rows that share packed keys: q, o and S of a unit fit in L2
 inline constexpr std::int64_t rows_of_a_unit = 256;  ///< rows a unit over several KV heads may reach
 
-/// Up to as many rows as an element of K has bytes, reading a key takes longer than scoring it.
-[[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t k_bytes) noexcept { return rows <= k_bytes; }
-inline constexpr std::int64_t most_read_bound_rows = 4;
-
 /// Rows a unit can have: what scratch must hold.
 [[nodiscard]] inline std::int64_t max_unit_rows(std::int64_t q_heads, std::int64_t group,
                                                 std::int64_t max_q_len) noexcept {

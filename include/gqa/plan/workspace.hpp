@@ -14,7 +14,7 @@
 #include "../base/checked.hpp"
 #include "../kernel/table.hpp"
 #include "../model/merge_tree.hpp"
-#include "work.hpp"
+#include "reading_order.hpp"
 
 GQA_NAMESPACE_BEGIN
 
