@@ -26,17 +26,17 @@ GQA_INLINE void panel_step(const float* q, const char* const* panels, std::int64
   }
 }
 
-/// Virtual lanes that a tile of R rows and C vectors has registers for.
-template <int R, int C>
-inline constexpr int lanes_of_tile = R* C * 8 <= panel_registers   ? 8
-                                     : R* C * 4 <= panel_registers ? 4
-                                     : R* C * 2 <= panel_registers ? 2
-                                                                   : 1;
+/// Virtual lanes that a tile of so many accumulators a lane has registers for.
+constexpr int lanes_of_tile(int accumulators) {
+  int lanes = (int)score_lanes;
+  while (lanes > 1 && lanes * accumulators > panel_registers) lanes /= 2;
+  return lanes;
+}
 
 template <element E, int R, int C>
 GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char* const* ahead, std::int64_t dim,
                            float scale, float* s) {
-  constexpr int L = lanes_of_tile<R, C>, steps = (int)score_lanes / L;
+  constexpr int L = lanes_of_tile(R * C), steps = (int)score_lanes / L;
   vec part[3][R * C];  // sums of 1, 2 and 4 steps that wait for their partner
   for (int step = 0; step < steps; ++step) {
     vec acc[L * R * C];

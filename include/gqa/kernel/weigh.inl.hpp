@@ -1,8 +1,8 @@
 // o += P . V: a register tile of rows x vectors of one value row stays in accumulators while the keys go by in order,
 // so that each output element is one fma chain over keys.
 
-/// Vectors of a value row that 4 rows or fewer take at once: measured. Wide tiles broadcast fewer
-/// weights, which pays where arithmetic binds; narrow ones leave more to read ahead of.
+// Vectors of a value row that 4 rows or fewer take at once, as measured: wide tiles broadcast fewer weights, which pays
+// where 16-bit values must be widened first; f32, bound by reading, gains from narrow ones.
 template <element E>
 inline constexpr int wide_columns = width == 16 && E != element::f32 ? 4 : 2;
 
@@ -66,7 +66,7 @@ GQA_ENTRY void weigh(const weigh_args& a) noexcept {
   if (a.rows == 1)  // one row has registers to spare: wider tiles hide the latency of its chains
     for (; column + 8 * width <= a.dim; column += 8 * width)
       weigh_tile<E, 1, 8, false>(a, a.p, column, 0, a.o + column);
-  if (wide_columns < E >> 2 && a.rows <= 4)
+  if (wide_columns<E> != 2 && a.rows <= 4)
     for (; column + wide_columns<E> * width <= a.dim; column += wide_columns<E> * width)
       weigh_rows<E, wide_columns<E>, false>(a, 0, a.rows, column, 0);
   for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, 2, false>(a, 0, a.rows, column, 0);
