@@ -157,6 +157,18 @@ float dot_by_contract(const float* q, const float* k, std::int64_t dim) {
   return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
+/// Offsets of up to 64 consecutive rows, one for each row or, evenly spaced, one for each group: the others then name
+/// the wrong row.
+struct row_offsets {
+  row_offsets(std::int64_t row_bytes, bool even) : stride(even ? row_bytes : 0) {
+    for (std::int64_t c = 0; c < block_keys; ++c) at[c] = (even && c % gqa::row_group != 0 ? 0 : c) * row_bytes;
+  }
+  [[nodiscard]] gqa::row_set of(const std::vector<float>& rows, std::int64_t count) const {
+    return {reinterpret_cast<const char*>(rows.data()), at, at, count, stride};
+  }
+  std::int64_t at[block_keys], stride;
+};
+
 TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
   std::mt19937 random(11);
   std::normal_distribution<float> normal;
@@ -169,8 +181,7 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
       for (float& x : k) x = normal(random);
       for (std::int64_t c = 0; c < block_keys; ++c)
         for (std::int64_t d = 0; d < dim; ++d) tiles[(c / 16 * dim + d) * 16 + c % 16] = k[c * dim + d];
-      std::int64_t offsets[block_keys], tile_offsets[block_keys / 16], panel_offsets[block_keys / 16];
-      for (std::int64_t c = 0; c < block_keys; ++c) offsets[c] = c * dim * 4;
+      std::int64_t tile_offsets[block_keys / 16], panel_offsets[block_keys / 16];
       for (std::int64_t t = 0; t < block_keys / 16; ++t) {
         tile_offsets[t] = t * dim * 64;
         panel_offsets[t] = t * padded * 64;
@@ -190,23 +201,30 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
               << form << ' ' << gqa::name(t->target) << " dim " << dim << " rows " << rows;
         };
         std::vector<float> s(rows * block_keys);
-        for (bool in_turn : {false, true}) {
-          std::fill(s.begin(), s.end(), 0.0f);
-          t->score_dot(
-              {q.data(), padded, rows, {bytes(k), offsets, offsets, block_keys}, dim, 0.3f, s.data(), in_turn});
-          same(s, in_turn ? "dot, keys in turn" : "dot");
+        for (bool even : {false, true}) {
+          const row_offsets offsets(dim * 4, even);
+          for (bool in_turn : {false, true}) {
+            std::fill(s.begin(), s.end(), 0.0f);
+            t->score_dot({q.data(), padded, rows, offsets.of(k, block_keys), dim, 0.3f, s.data(), in_turn});
+            same(s, in_turn ? "dot, keys in turn" : "dot");
+          }
         }
         std::fill(s.begin(), s.end(), 0.0f);
         t->score_tiles(
             {in_tiles.data(), 0, rows, {bytes(tiles), tile_offsets, nullptr, block_keys}, dim, 0.3f, s.data()});
         same(s, "tiles");
-        for (bool from_tiles : {false, true}) {
-          if (from_tiles) t->pack_tiles({bytes(tiles), tile_offsets, tile_offsets, block_keys}, dim, panels.data());
-          else t->pack_rows({bytes(k), offsets, offsets, block_keys}, dim, panels.data());
+        const auto score_packed = [&](const char* form) {
           std::fill(s.begin(), s.end(), 0.0f);
           t->score_panels(
               {in_tiles.data(), 0, rows, {bytes(panels), panel_offsets, nullptr, block_keys}, dim, 0.3f, s.data()});
-          same(s, from_tiles ? "packed tiles" : "packed rows");
+          same(s, form);
+          std::fill(panels.begin(), panels.end(), 0.0f);
+        };
+        t->pack_tiles({bytes(tiles), tile_offsets, tile_offsets, block_keys}, dim, panels.data());
+        score_packed("packed tiles");
+        for (bool even : {false, true}) {
+          t->pack_rows(row_offsets(dim * 4, even).of(k, block_keys), dim, panels.data());
+          score_packed("packed rows");
         }
       }
     }
@@ -216,7 +234,7 @@ TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
   std::mt19937 random(13);
   std::normal_distribution<float> normal;
   for (std::int64_t dim : {1, 7, 16, 24, 48, 128, 200})
-    for (std::int64_t rows : {1, 2, 5, 6, 12, 17}) {
+    for (std::int64_t rows : {1, 2, 3, 4, 5, 6, 12, 17}) {
       const std::int64_t stride = gqa::round_up(dim, 16), keys = 37;
       std::vector<float> p(rows * block_keys), v(keys * dim), start(rows * stride);
       for (auto* x : {&p, &v, &start})
@@ -226,16 +244,19 @@ TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
         for (std::int64_t d = 0; d < dim; ++d)
           for (std::int64_t c = 0; c < keys; ++c)
             expected[r * stride + d] = std::fma(p[r * block_keys + c], v[c * dim + d], expected[r * stride + d]);
-      std::int64_t offsets[block_keys];
-      for (std::int64_t c = 0; c < keys; ++c) offsets[c] = c * dim * 4;
-      const char* base = reinterpret_cast<const char*>(v.data());
-      for (const kernel_table* t : tables()) {
-        std::vector<float> o = start;
-        t->weigh({p.data(), rows, {base, offsets, offsets, keys}, dim, o.data(), stride});
-        for (std::int64_t r = 0; r < rows; ++r)
-          EXPECT_EQ(std::memcmp(&o[r * stride], &expected[r * stride], dim * 4), 0)
-              << gqa::name(t->target) << " dim " << dim << " rows " << rows << " row " << r;
-      }
+      for (const kernel_table* t : tables())
+        for (bool even : {false, true}) {
+          const row_offsets offsets(dim * 4, even);
+          std::vector<float> o = start, packed(keys * stride);
+          t->weigh({p.data(), rows, offsets.of(v, keys), dim, o.data(), stride});
+          for (std::int64_t r = 0; r < rows; ++r)
+            EXPECT_EQ(std::memcmp(&o[r * stride], &expected[r * stride], dim * 4), 0)
+                << gqa::name(t->target) << " dim " << dim << " rows " << rows << " row " << r << " even " << even;
+          t->pack_values(offsets.of(v, keys), dim, packed.data(), stride);
+          for (std::int64_t c = 0; c < keys; ++c)
+            EXPECT_EQ(std::memcmp(&packed[c * stride], &v[c * dim], dim * 4), 0)
+                << gqa::name(t->target) << " packed value " << c << " dim " << dim << " even " << even;
+        }
     }
 }
 

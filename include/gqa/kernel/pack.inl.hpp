@@ -3,22 +3,18 @@
 /// 8 keys x `dim` into columns of a panel; rows of the panel up to the next multiple of 8 are zero.
 template <element E>
 GQA_INLINE void pack_eight(const row_set& keys, std::int64_t first, std::int64_t dim, float* panel) {
-  const char* k[8];
-  const char* ahead[8];
-  for (int i = 0; i < 8; ++i) {
-    k[i] = keys.base + keys.offsets[first + i];
-    ahead[i] = keys.base + keys.ahead[first + i];
-  }
+  row_run k[8];
+  for (int i = 0; i < 8; ++i) k[i] = row_at(keys, first + i);
   for (std::int64_t d = 0; d < dim; d += 8) {
     vec8 x[8];
     const std::int64_t at = d * size_of<E>;
     if (at % line_bytes == 0)
-      for (int i = 0; i < 8; ++i) prefetch(ahead[i] + at);
+      for (int i = 0; i < 8; ++i) prefetch(k[i].ahead + at);
     if (dim - d >= 8) {
       GQA_UNROLL(8)
-      for (int i = 0; i < 8; ++i) x[i] = widen8<E>(k[i] + at);
+      for (int i = 0; i < 8; ++i) x[i] = widen8<E>(k[i].row + at);
     } else {
-      for (int i = 0; i < 8; ++i) x[i] = widen8_tail<E>(k[i] + at, dim - d);
+      for (int i = 0; i < 8; ++i) x[i] = widen8_tail<E>(k[i].row + at, dim - d);
     }
     transpose8(x);
     GQA_UNROLL(8)
@@ -51,14 +47,13 @@ GQA_ENTRY void pack_tiles(const row_set& keys, std::int64_t dim, float* panels) 
 template <element E>
 GQA_ENTRY void pack_values(const row_set& values, std::int64_t dim, float* rows, std::int64_t stride) noexcept {
   for (std::int64_t i = 0; i < values.count; ++i, rows += stride) {
-    const char* v = values.base + values.offsets[i];
-    const char* ahead = values.base + values.ahead[i];
+    const row_run v = row_at(values, i);
     std::int64_t d = 0;
     for (; d + width <= dim; d += width) {
-      if (d * size_of<E> % line_bytes == 0) prefetch(ahead + d * size_of<E>);
-      vstore(rows + d, widen<E>(v + d * size_of<E>));
+      if (d * size_of<E> % line_bytes == 0) prefetch(v.ahead + d * size_of<E>);
+      vstore(rows + d, widen<E>(v.row + d * size_of<E>));
     }
-    for (; d < dim; ++d) rows[d] = widen_one<E>(v + d * size_of<E>);
+    for (; d < dim; ++d) rows[d] = widen_one<E>(v.row + d * size_of<E>);
   }
 }
 
@@ -68,10 +63,11 @@ GQA_ENTRY bool values_finite(const row_set& values, std::int64_t dim) noexcept {
   ivec worst = viset(0);
   const ivec magnitude = viset(INT32_MAX), exponent = viset(0x7f800000);
   for (std::int64_t i = 0; i < values.count; ++i) {
-    const char* v = values.base + values.offsets[i];
+    const row_run v = row_at(values, i);
     std::int64_t d = 0;
-    for (; d + width <= dim; d += width) worst |= (ivec)((vbits(widen<E>(v + d * size_of<E>)) & magnitude) >= exponent);
-    if (d < dim) worst |= (ivec)((vbits(widen_partial<E>(v + d * size_of<E>, dim - d)) & magnitude) >= exponent);
+    for (; d + width <= dim; d += width)
+      worst |= (ivec)((vbits(widen<E>(v.row + d * size_of<E>)) & magnitude) >= exponent);
+    if (d < dim) worst |= (ivec)((vbits(widen_partial<E>(v.row + d * size_of<E>, dim - d)) & magnitude) >= exponent);
   }
   std::int32_t any = 0;
   for (int i = 0; i < width; ++i) any |= worst[i];

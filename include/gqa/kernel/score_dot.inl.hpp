@@ -3,12 +3,12 @@
 
 /// acc[c * R + r] += products of 8 elements of q_r and k_c at d; of fewer, where fewer are left.
 template <element E, int R, int C>
-GQA_INLINE void dot_step(const score_args& a, const float* q, const char* const* k, std::int64_t d, std::int64_t left,
+GQA_INLINE void dot_step(const score_args& a, const float* q, const row_run* k, std::int64_t d, std::int64_t left,
                          vec8* acc) {
   vec8 x[C];
   GQA_UNROLL(8)
   for (int c = 0; c < C; ++c)
-    x[c] = left >= 8 ? widen8<E>(k[c] + d * size_of<E>) : widen8_tail<E>(k[c] + d * size_of<E>, left);
+    x[c] = left >= 8 ? widen8<E>(k[c].row + d * size_of<E>) : widen8_tail<E>(k[c].row + d * size_of<E>, left);
   GQA_UNROLL(8)
   for (int r = 0; r < R; ++r) {
     const vec8 y = load8(q + r * a.q_stride + d);
@@ -19,14 +19,7 @@ GQA_INLINE void dot_step(const score_args& a, const float* q, const char* const*
 
 /// C keys side by side, from end to end.
 template <element E, int R, int C>
-GQA_INLINE void dot_keys_together(const score_args& a, const float* q, std::int64_t key, vec8* acc) {
-  const char* k[C];
-  const char* ahead[C];
-  GQA_UNROLL(8)
-  for (int c = 0; c < C; ++c) {
-    k[c] = a.keys.base + a.keys.offsets[key + c];
-    ahead[c] = a.keys.base + a.keys.ahead[key + c];
-  }
+GQA_INLINE void dot_keys_together(const score_args& a, const float* q, const row_run* k, vec8* acc) {
   GQA_UNROLL(16)
   for (int i = 0; i < R * C; ++i) acc[i] = zero8();
 
@@ -34,13 +27,13 @@ GQA_INLINE void dot_keys_together(const score_args& a, const float* q, std::int6
   std::int64_t d = 0;
   for (; d + line <= a.dim; d += line) {
     GQA_UNROLL(8)
-    for (int c = 0; c < C; ++c) prefetch(ahead[c] + d * size_of<E>);
+    for (int c = 0; c < C; ++c) prefetch(k[c].ahead + d * size_of<E>);
     GQA_UNROLL(4)
     for (std::int64_t u = 0; u < line; u += 8) dot_step<E, R, C>(a, q, k, d + u, 8, acc);
   }
   for (; d < a.dim; d += 8) {
     GQA_UNROLL(8)
-    for (int c = 0; c < C; ++c) prefetch(ahead[c] + d * size_of<E>);
+    for (int c = 0; c < C; ++c) prefetch(k[c].ahead + d * size_of<E>);
     dot_step<E, R, C>(a, q, k, d, a.dim - d, acc);
   }
 }
@@ -51,12 +44,15 @@ GQA_INLINE void dot_scores(const score_args& a, std::int64_t row) {
   const float* q = a.q + row * a.q_stride;
   float* s = a.s + row * block_keys;
   for (std::int64_t key = 0; key < a.keys.count; key += C) {
+    row_run k[C];
+    GQA_UNROLL(8)
+    for (int c = 0; c < C; ++c) k[c] = row_at(a.keys, key + c);
     vec8 acc[R * C];
     if constexpr (InTurn) {
       GQA_UNROLL(8)
-      for (int c = 0; c < C; ++c) dot_keys_together<E, R, 1>(a, q, key + c, acc + c * R);
+      for (int c = 0; c < C; ++c) dot_keys_together<E, R, 1>(a, q, k + c, acc + c * R);
     } else {
-      dot_keys_together<E, R, C>(a, q, key, acc);
+      dot_keys_together<E, R, C>(a, q, k, acc);
     }
     float scaled[R * C];
     GQA_UNROLL(4)

@@ -34,7 +34,10 @@ template <element E>
 GQA_INLINE vec widen(const char* p) {
   if constexpr (E == element::f32) return _mm512_loadu_ps((const float*)p);
   if constexpr (E == element::f16) return _mm512_maskz_cvtph_ps(every_lane, _mm256_loadu_si256((const __m256i*)p));
-  if constexpr (E == element::bf16)
-    return (vec)_mm512_maskz_slli_epi32(
-        every_lane, _mm512_maskz_cvtepu16_epi32(every_lane, _mm256_loadu_si256((const __m256i*)p)), 16);
+  if constexpr (E == element::bf16) {  // 16 bits to the upper half of each lane, zeros to the lower: one operation
+    const __m512i upper = _mm512_setr_epi32(0, 1 << 16, 2 << 16, 3 << 16, 4 << 16, 5 << 16, 6 << 16, 7 << 16, 8 << 16,
+                                            9 << 16, 10 << 16, 11 << 16, 12 << 16, 13 << 16, 14 << 16, 15 << 16);
+    const __m512i x = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)p));
+    return (vec)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, upper, x);
+  }
 }

@@ -40,5 +40,6 @@ inline constexpr std::int64_t score_lanes = 8;     ///< virtual lanes of a dot p
 inline constexpr std::int64_t sum_lanes = 16;      ///< virtual lanes of a row sum
 inline constexpr std::int64_t block_keys = 64;     ///< keys whose weights share one maximum
 inline constexpr std::int64_t chunk_tokens = 256;  ///< tokens whose partial results merge in the tree
+inline constexpr std::int64_t chunk_blocks = chunk_tokens / block_keys;
 
 GQA_NAMESPACE_END

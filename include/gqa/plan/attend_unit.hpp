@@ -25,7 +25,9 @@ class unit_walk {
         chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles),
         panels_(tiles_ || head_rows_ > in.kernels->dot_rows), pack_values_(packing_pays(in, layout)),
-        order_(order_of_reading(u.heads, head_rows_, in.head_dim, in.k_bytes)) {
+        order_(u.heads > 1 ? order_of_heads(u.heads, head_rows_, in.head_dim, in.k_bytes)
+                           : order_of_one_head(head_rows_, in.k_bytes, layout.order(),
+                                               in.v_head_dim <= in.kernels->value_columns)) {
     load_queries();
   }
 
@@ -76,14 +78,22 @@ class unit_walk {
   }
 
   [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return {in_.key_head(unit_.head + head), b.k + c, b.k + c + order_.ahead, n};
+    return {in_.key_head(unit_.head + head), b.k + c, b.k + c + order_.ahead, n, b.k_stride};
   }
   [[nodiscard]] row_set tiles(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
     const std::int64_t* first = b.k_tiles + c / tile_tokens;
     return {in_.key_head(unit_.head + head), first, first + order_.ahead / tile_tokens, n};
   }
   [[nodiscard]] row_set values(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return {in_.value_head(unit_.head + head), b.v + c, b.v + c + order_.ahead, n};
+    return {in_.value_head(unit_.head + head), b.v + c, b.v + c + order_.values_ahead, n, b.v_stride};
+  }
+
+  /// One value, of any column.
+  [[nodiscard]] row_set value(const key_block& b, std::int64_t head, std::int64_t c) const noexcept {
+    const std::int64_t inside = b.v_stride != 0 ? c % row_group : 0;
+    row_set one = values(b, head, c - inside, 1);
+    one.base += inside * b.v_stride;
+    return one;
   }
 
   void clear_state() noexcept {
@@ -249,14 +259,10 @@ class unit_walk {
     for (std::int64_t row = 0; row < rows_; ++row)
       for (const interval& seen : b.seen) {
         const float* p = s_ + row * block_keys;
-        for (std::int64_t c = seen.begin; c < seen.end;) {
-          std::int64_t e = c;
-          while (e < seen.end && !is_hidden(p[e])) ++e;
-          if (e > c)
-            in_.kernels->weigh({p + c, 1, values(b, row / head_rows_, c, e - c), in_.v_head_dim,
+        for (std::int64_t c = seen.begin; c < seen.end; ++c)
+          if (!is_hidden(p[c]))
+            in_.kernels->weigh({p + c, 1, value(b, row / head_rows_, c), in_.v_head_dim,
                                 state_.o + row * state_.o_stride, state_.o_stride});
-          c = e + 1;
-        }
       }
   }
 

@@ -1,4 +1,4 @@
-// The blocks of 64 keys that a unit looks at, with the byte offset of every key and value in them: runs end here, so
+// The blocks of 64 keys that a unit looks at, with the byte offsets of the keys and values in them: runs end here, so
 // that neither kernels nor the walk know pages. Several blocks of one chunk may be current at once; offsets of the
 // block that follows stand behind theirs, for prefetch.
 #pragma once
@@ -33,6 +33,9 @@ struct key_block {
   std::int64_t* k = nullptr;  ///< rows; unused where K lies in tiles
   std::int64_t* v = nullptr;
   std::int64_t* k_tiles = nullptr;  ///< dim-major tiles, 4 and 4
+  /// Bytes from row to row where every column is seen and each row_group lies evenly spaced: only the groups' first
+  /// offsets are set then. Otherwise 0.
+  std::int64_t k_stride = 0, v_stride = 0;
 
   [[nodiscard]] bool full() const noexcept {
     const std::int64_t columns =
@@ -48,12 +51,11 @@ class block_list {
   block_list(const Layout& layout, const step_inputs& in, std::int64_t seq, const visible_keys& keys,
              const chunk_list& chunks, std::int64_t first_cell, std::int64_t last_cell, std::int64_t together) noexcept
       : layout_(layout), in_(in), seq_(seq), keys_(keys), chunks_(chunks), cell_(first_cell), last_cell_(last_cell),
-        together_(together), tiles_(layout.order() == key_order::tiles) {
+        together_(together), tiles_(layout.order() == key_order::tiles),
+        k_token_(layout.k_strides().token * in.k_bytes), v_token_(layout.v_strides().token * in.v_bytes) {
     fill(0);
     gather();
   }
-
-  static constexpr std::int64_t most_together = chunk_tokens / block_keys;
 
   [[nodiscard]] bool valid() const noexcept { return chunk() != no_chunk; }
   [[nodiscard]] std::int64_t chunk() const noexcept { return blocks_[0].chunk; }
@@ -97,7 +99,7 @@ class block_list {
   void find(key_block& b) noexcept {
     b = {};
     for (; cell_ < last_cell_; ++cell_, block_ = 0)
-      while (block_ < chunk_tokens / block_keys) {
+      while (block_ < chunk_blocks) {
         b.position = chunks_[cell_] * chunk_tokens + block_++ * block_keys;
         const auto columns = [&](std::int64_t from, std::int64_t to) {
           return interval{std::clamp<std::int64_t>(from - b.position, 0, block_keys),
@@ -115,26 +117,56 @@ class block_list {
     b.chunk = no_chunk;
   }
 
-  /// Offsets of the block's keys and values.
-  void locate(const key_block& b) noexcept {
-    const std::int64_t k_token = layout_.k_strides().token * in_.k_bytes,
-                       v_token = layout_.v_strides().token * in_.v_bytes;
-    const kv_run any = layout_.run_at(seq_, b.position + b.seen[0].begin);
-    std::fill_n(b.k, block_keys, any.k * in_.k_bytes);
-    std::fill_n(b.v, block_keys, any.v * in_.v_bytes);
-    if (tiles_) std::fill_n(b.k_tiles, tiles_in_block, tile_offset(b.position + b.seen[0].begin));
+  void locate(key_block& b) noexcept {
+    if (locate_groups(b)) {
+      b.k_stride = k_token_;
+      b.v_stride = v_token_;
+    } else {
+      locate_each(b);
+    }
+    if (!tiles_) return;
+    std::fill_n(b.k_tiles, tiles_in_block, tile_offset(b.position + b.seen[0].begin));
+    for (const interval& seen : b.seen)
+      for (std::int64_t c = seen.begin; c < seen.end; c = round_up(c + 1, tile_tokens))
+        b.k_tiles[c / tile_tokens] = tile_offset(b.position + c);
+  }
+
+  /// Calls f(first column, number of columns, run) for each part of the block that lies in one run, while f says so.
+  template <class F>
+  bool for_each_run(const key_block& b, const F& f) const noexcept {
     for (const interval& seen : b.seen)
       for (std::int64_t c = seen.begin; c < seen.end;) {
         const kv_run run = layout_.run_at(seq_, b.position + c);
         const std::int64_t n = std::min(run.count, seen.end - c);
-        if (!tiles_)
-          for (std::int64_t i = 0; i < n; ++i) b.k[c + i] = run.k * in_.k_bytes + i * k_token;
-        for (std::int64_t i = 0; i < n; ++i) b.v[c + i] = run.v * in_.v_bytes + i * v_token;
-        if (tiles_)
-          for (std::int64_t t = c / tile_tokens; t <= (c + n - 1) / tile_tokens; ++t)
-            b.k_tiles[t] = tile_offset(b.position + std::max(c, t * tile_tokens));
+        if (!f(c, n, run)) return false;
         c += n;
       }
+    return true;
+  }
+
+  /// Offsets of each row_group's first row; false where some group is not evenly spaced.
+  bool locate_groups(const key_block& b) noexcept {
+    if (!b.full() || k_token_ == 0 || v_token_ == 0) return false;
+    return for_each_run(b, [&](std::int64_t first, std::int64_t n, const kv_run& run) noexcept {
+      for (std::int64_t i = 0; i < n; i += row_group) {
+        b.k[first + i] = run.k * in_.k_bytes + i * k_token_;
+        b.v[first + i] = run.v * in_.v_bytes + i * v_token_;
+      }
+      return first % row_group == 0 && n % row_group == 0;
+    });
+  }
+
+  void locate_each(const key_block& b) noexcept {
+    const kv_run any = layout_.run_at(seq_, b.position + b.seen[0].begin);
+    std::fill_n(b.k, block_keys, any.k * in_.k_bytes);
+    std::fill_n(b.v, block_keys, any.v * in_.v_bytes);
+    for_each_run(b, [&](std::int64_t first, std::int64_t n, const kv_run& run) noexcept {
+      for (std::int64_t i = 0; i < n; ++i) {
+        b.k[first + i] = run.k * in_.k_bytes + i * k_token_;
+        b.v[first + i] = run.v * in_.v_bytes + i * v_token_;
+      }
+      return true;
+    });
   }
 
   [[nodiscard]] std::int64_t tile_offset(std::int64_t position) const noexcept {
@@ -149,9 +181,10 @@ class block_list {
   std::int64_t cell_, last_cell_, block_ = 0, size_ = 0;
   const std::int64_t together_;
   const bool tiles_;
-  key_block blocks_[most_together + 1];
-  std::int64_t k_[(most_together + 1) * block_keys] = {}, v_[(most_together + 1) * block_keys] = {};
-  std::int64_t k_tiles_[(most_together + 1) * tiles_in_block] = {};
+  const std::int64_t k_token_, v_token_;  ///< bytes from one token to the next of its run
+  key_block blocks_[chunk_blocks + 1];
+  std::int64_t k_[(chunk_blocks + 1) * block_keys] = {}, v_[(chunk_blocks + 1) * block_keys] = {};
+  std::int64_t k_tiles_[(chunk_blocks + 1) * tiles_in_block] = {};
 };
 
 }  // namespace detail

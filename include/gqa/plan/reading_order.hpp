@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "../kv/layout.hpp"
 #include "../model/arithmetic.hpp"
 
 GQA_NAMESPACE_BEGIN
@@ -11,39 +12,48 @@ GQA_NAMESPACE_BEGIN
 namespace detail {
 
 struct reading_order {
-  std::int64_t step = block_keys;   ///< tokens of one head before the next head's
-  std::int64_t ahead = block_keys;  ///< tokens between a row's prefetch and its use
-  std::int64_t together = 1;        ///< blocks whose keys are all read before the first one's values
-  bool in_turn = false;             ///< each key from end to end before the next
+  std::int64_t step = block_keys;          ///< tokens of one head before the next head's
+  std::int64_t ahead = block_keys;         ///< tokens between a key's prefetch and its use; 0 leaves it to the hardware
+  std::int64_t values_ahead = block_keys;  ///< the same of a value
+  std::int64_t together = 1;               ///< blocks whose keys are all read before the first one's values
+  bool in_turn = false;                    ///< each key from end to end before the next
 };
 
 /// Up to as many rows as an element of K has bytes, reading a key takes longer than scoring it.
 [[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t k_bytes) noexcept { return rows <= k_bytes; }
 inline constexpr std::int64_t most_read_bound_rows = 4;
 
-/// For a unit of `heads` KV heads with `rows` query rows each.
+/// For a unit of one KV head with `rows` query rows.
 ///
-/// Where reading binds, one head's keys are all read a chunk at a time before its values, since each change from one
-/// stream to the other costs the hardware's prefetchers a new start; and keys are scored in turn, which is what those
-/// follow. Otherwise several keys side by side load a query less often. (A single row of interleaved heads has as many
-/// memory pages open either way.)
+/// Where reading binds, keys are all read a chunk at a time before its values, since each change from one stream to the
+/// other costs the hardware's prefetchers a new start; and keys are scored in turn, which is what those follow.
+/// Otherwise several keys side by side load a query less often.
 ///
-/// Heads that lie interleaved are visited a few tokens at a time, so that memory is read in the order it lies: the
-/// more rows share a key, the less that matters, and the more often sums would be stored between.
-[[nodiscard]] inline reading_order order_of_reading(std::int64_t heads, std::int64_t rows, std::int64_t head_dim,
-                                                    std::int64_t k_bytes) noexcept {
+/// What a single row reads from end to end, as it does f32 keys in rows and values that it takes `in_one_pass`, is best
+/// left to the hardware altogether: prefetching by hand takes the place of reads.
+[[nodiscard]] inline reading_order order_of_one_head(std::int64_t rows, std::int64_t k_bytes, key_order keys,
+                                                     bool in_one_pass) noexcept {
   reading_order order;
-  order.in_turn = reading_binds(rows, k_bytes) && (heads == 1 || rows > 1);
-  if (heads == 1) {
-    if (!reading_binds(rows, k_bytes)) return order;
-    order.together = chunk_tokens / block_keys;
-    order.ahead = std::clamp<std::int64_t>(block_keys * rows / k_bytes, 16, block_keys);
-    return order;
-  }
+  if (!reading_binds(rows, k_bytes)) return order;
+  order.in_turn = true;
+  order.together = chunk_blocks;
+  if (keys == key_order::rows)
+    order.ahead = rows == 1 && k_bytes == 4 ? 0 : std::clamp<std::int64_t>(block_keys * rows / k_bytes, 16, block_keys);
+  if (rows == 1 && in_one_pass) order.values_ahead = 0;
+  return order;
+}
+
+/// For a unit of several KV heads, whose keys and values lie interleaved: they are visited a few tokens at a time, so
+/// that memory is read in the order it lies. The more rows share a key, the less that matters, and the more often sums
+/// would be stored between. (A single row has as many memory pages open whether or not keys are scored in turn.)
+[[nodiscard]] inline reading_order order_of_heads(std::int64_t heads, std::int64_t rows, std::int64_t head_dim,
+                                                  std::int64_t k_bytes) noexcept {
+  reading_order order;
+  order.in_turn = reading_binds(rows, k_bytes) && rows > 1;
   const std::int64_t token_bytes = heads * head_dim * k_bytes;
   const std::int64_t step_bytes = 4 * 1024 * std::clamp<std::int64_t>(rows, 8, 32);
   while (order.step > 8 && order.step * token_bytes > step_bytes) order.step /= 2;
-  order.ahead = std::max<std::int64_t>(order.step, 16);
+  order.ahead = order.values_ahead = std::max<std::int64_t>(order.step, 16);
   return order;
 }
 
