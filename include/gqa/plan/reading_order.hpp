@@ -19,24 +19,25 @@ struct reading_order {
   bool in_turn = false;                    ///< each key from end to end before the next
 };
 
-/// Up to as many rows as an element of K has bytes, reading a key takes longer than scoring it.
+/// Up to as many rows as an element of K has bytes, reading a key takes longer than scoring it. Up to a few rows, it
+/// takes long enough for the order to matter.
 [[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t k_bytes) noexcept { return rows <= k_bytes; }
-inline constexpr std::int64_t most_read_bound_rows = 4;
+inline constexpr std::int64_t few_rows = 4;
 
 /// For a unit of one KV head with `rows` query rows.
 ///
-/// Where reading binds, keys are all read a chunk at a time before its values, since each change from one stream to the
-/// other costs the hardware's prefetchers a new start; and keys are scored in turn, which is what those follow.
-/// Otherwise several keys side by side load a query less often.
+/// With few rows, keys are all read a chunk at a time before its values, since each change from one stream to the other
+/// costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn, which is what those
+/// follow; otherwise several keys side by side load a query less often.
 ///
 /// What a single row reads from end to end, as it does f32 keys in rows and values that it takes `in_one_pass`, is best
 /// left to the hardware altogether: prefetching by hand takes the place of reads.
 [[nodiscard]] inline reading_order order_of_one_head(std::int64_t rows, std::int64_t k_bytes, key_order keys,
                                                      bool in_one_pass) noexcept {
   reading_order order;
+  if (rows <= few_rows) order.together = chunk_blocks;
   if (!reading_binds(rows, k_bytes)) return order;
   order.in_turn = true;
-  order.together = chunk_blocks;
   if (keys == key_order::rows)
     order.ahead = rows == 1 && k_bytes == 4 ? 0 : std::clamp<std::int64_t>(block_keys * rows / k_bytes, 16, block_keys);
   if (rows == 1 && in_one_pass) order.values_ahead = 0;

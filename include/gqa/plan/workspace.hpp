@@ -38,7 +38,7 @@ struct workspace_shape {
     return (checked(rows) + 16 * std::min(rows, heads)) * padded_dim;
   }
   [[nodiscard]] std::int64_t score_rows() const noexcept {
-    return std::max(rows, std::min(rows, most_read_bound_rows) * chunk_blocks);
+    return std::max(rows, std::min(rows, few_rows) * chunk_blocks);
   }
   [[nodiscard]] checked slice_bytes() const noexcept {
     const checked floats = checked(2) * states * state_floats() + query_floats() + checked(rows) * sum_lanes +
