@@ -1,11 +1,11 @@
 // o += P . V: a register tile of rows x vectors of one value row stays in accumulators while the keys go by in order,
 // so that each output element is one fma chain over keys.
 
-inline constexpr int value_vectors =
-    8;  // of a value that a single row takes at once: wide tiles hide its chains' latency
+// Vectors of a value that a single row takes at once: a wide tile hides the latency of its chains.
+inline constexpr int value_vectors = 8;
 inline constexpr std::int64_t value_columns = value_vectors * width;
 
-// Vectors of a value row that 4 rows or fewer take at once, as measured: wide tiles broadcast fewer weights, which pays
+// The same for 2 to 4 rows, as measured: wide tiles broadcast fewer weights, which pays
 // where 16-bit values must be widened first; f32, bound by reading, gains from narrow ones.
 template <element E>
 inline constexpr int wide_columns = width == 16 && E != element::f32 ? 4 : 2;
@@ -108,20 +108,10 @@ GQA_INLINE void weigh_few(const weigh_args& a, std::int64_t row) {
   if (column < a.dim) weigh_tile<E, R, 1, true>(a, p, column, a.dim - column, o + column);
 }
 
-/// Few rows are bound by reading: f32 values, which no widening slows, are read a group at a time, so that all columns
-/// of a memory page are used while it is open. A single row needs that only where it takes a value in several passes.
 template <element E>
 GQA_ENTRY void weigh(const weigh_args& a) noexcept {
   if (a.rows > 4) return weigh_many<E>(a);
-  weigh_args part = a;
-  const std::int64_t together = E == element::f32 && a.rows > 1 ? row_group : a.values.count;
-  for (std::int64_t left = a.values.count; left > 0; left -= together) {
-    part.values.count = left < together ? left : together;
-    if (a.rows == 4) weigh_few<E, 4>(part, 0);
-    if (a.rows == 2 || a.rows == 3) weigh_few<E, 2>(part, 0);
-    if (a.rows == 1 || a.rows == 3) weigh_few<E, 1>(part, a.rows - 1);
-    part.values.offsets += together;
-    part.values.ahead += together;
-    part.p += together;
-  }
+  if (a.rows == 4) weigh_few<E, 4>(a, 0);
+  if (a.rows == 2 || a.rows == 3) weigh_few<E, 2>(a, 0);
+  if (a.rows == 1 || a.rows == 3) weigh_few<E, 1>(a, a.rows - 1);
 }

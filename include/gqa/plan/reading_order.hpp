@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "../kernel/table.hpp"
 #include "../kv/layout.hpp"
 #include "../model/arithmetic.hpp"
 
@@ -12,7 +13,7 @@ GQA_NAMESPACE_BEGIN
 namespace detail {
 
 struct reading_order {
-  std::int64_t step = block_keys;          ///< tokens of one head before the next head's
+  std::int64_t step = block_keys;          ///< tokens that a kernel works on at a time
   std::int64_t ahead = block_keys;         ///< tokens between a key's prefetch and its use; 0 leaves it to the hardware
   std::int64_t values_ahead = block_keys;  ///< the same of a value
   std::int64_t together = 1;               ///< blocks whose keys are all read before the first one's values
@@ -28,7 +29,8 @@ inline constexpr std::int64_t few_rows = 4;
 ///
 /// With few rows, keys are all read a chunk at a time before its values, since each change from one stream to the other
 /// costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn, which is what those
-/// follow; otherwise several keys side by side load a query less often.
+/// follow; otherwise several keys side by side load a query less often. Several rows take an f32 value in several
+/// passes: all of them over a few tokens, while their memory page is open.
 ///
 /// What a single row reads from end to end, as it does f32 keys in rows and values that it takes `in_one_pass`, is best
 /// left to the hardware altogether: prefetching by hand takes the place of reads.
@@ -38,6 +40,7 @@ inline constexpr std::int64_t few_rows = 4;
   if (rows <= few_rows) order.together = chunk_blocks;
   if (!reading_binds(rows, k_bytes)) return order;
   order.in_turn = true;
+  if (rows > 1 && k_bytes == 4) order.step = row_group;
   if (keys == key_order::rows)
     order.ahead = rows == 1 && k_bytes == 4 ? 0 : std::clamp<std::int64_t>(block_keys * rows / k_bytes, 16, block_keys);
   if (rows == 1 && in_one_pass) order.values_ahead = 0;
