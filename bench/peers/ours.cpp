@@ -12,6 +12,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -61,10 +62,18 @@ struct shape {
   [[nodiscard]] std::int64_t kv_elements() const { return kv_len * kv_heads * head_dim; }
 };
 
+/// Cache lines, where engines and the peers' own allocators put tensors; plain new starts 16 bytes behind one.
+inline constexpr std::align_val_t line{64};
+struct free_lines {
+  void operator()(void* p) const { ::operator delete(p, line); }
+};
+template <class T>
+using tensor = std::unique_ptr<T[], free_lines>;
+
 /// One of K and V, converted to its storage type and laid out.
 template <class T>
-std::unique_ptr<T[]> lay_out(const std::vector<float>& token_major, const shape& s, bool head_major) {
-  std::unique_ptr<T[]> cache(new T[token_major.size()]);
+tensor<T> lay_out(const std::vector<float>& token_major, const shape& s, bool head_major) {
+  tensor<T> cache(static_cast<T*>(::operator new(token_major.size() * sizeof(T), line)));
   for (std::int64_t t = 0; t < s.kv_len; ++t)
     for (std::int64_t h = 0; h < s.kv_heads; ++h) {
       const float* from = token_major.data() + (t * s.kv_heads + h) * s.head_dim;
@@ -111,7 +120,7 @@ std::vector<double> time_runs(const job& j, const shape& s, bool head_major, wor
   std::vector<float> out(q.size());
 
   const std::int64_t caches = j.number("caches");
-  std::vector<std::pair<std::unique_ptr<T[]>, std::unique_ptr<T[]>>> kv;
+  std::vector<std::pair<tensor<T>, tensor<T>>> kv;
   for (std::int64_t i = 0; i < caches; ++i) kv.emplace_back(lay_out<T>(k, s, head_major), lay_out<T>(v, s, head_major));
 
   gqa::attention_spec<> spec;
@@ -120,9 +129,8 @@ std::vector<double> time_runs(const job& j, const shape& s, bool head_major, wor
   gqa::batch_spec batch;
   batch.q_lens = s.q_len;
   batch.kv_lens = s.kv_len;
-  const auto layout = head_major
-                          ? gqa::contiguous_layout::head_major(1, s.kv_len, s.kv_heads, s.head_dim, s.head_dim)
-                          : gqa::contiguous_layout::token_major(1, s.kv_len, s.kv_heads, s.head_dim, s.head_dim);
+  const auto layout = head_major ? gqa::contiguous_layout::head_major(1, s.kv_len, s.kv_heads, s.head_dim, s.head_dim)
+                                 : gqa::contiguous_layout::token_major(1, s.kv_len, s.kv_heads, s.head_dim, s.head_dim);
   gqa::plan_options options;
   options.shares = j.number("threads");
   const gqa::attention_plan<types, gqa::contiguous_layout> plan(spec, batch, layout, {}, options);
@@ -171,14 +179,10 @@ std::string measure(const job& j, const shape& s, bool head_major) {
   std::vector<double> times;
   try {
     const std::string& type = j.word("type");
-    if (type == "f32")
-      times = time_runs<float>(j, s, head_major, w);
-    else if (type == "f16")
-      times = time_runs<gqa::f16>(j, s, head_major, w);
-    else if (type == "bf16")
-      times = time_runs<gqa::bf16>(j, s, head_major, w);
-    else
-      throw std::runtime_error("type is f32, f16 or bf16");
+    if (type == "f32") times = time_runs<float>(j, s, head_major, w);
+    else if (type == "f16") times = time_runs<gqa::f16>(j, s, head_major, w);
+    else if (type == "bf16") times = time_runs<gqa::bf16>(j, s, head_major, w);
+    else throw std::runtime_error("type is f32, f16 or bf16");
   } catch (const gqa::error& refused) {
     return head + R"(", "cannot": ")" + refused.what() + "\"}";
   }
