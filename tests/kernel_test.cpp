@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <gqa/gqa.hpp>
 #include <random>
 #include <vector>
@@ -206,7 +207,7 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
           for (bool in_turn : {false, true}) {
             std::fill(s.begin(), s.end(), 0.0f);
             t->score_dot({q.data(), padded, rows, offsets.of(k, block_keys), dim, 0.3f, s.data(), in_turn});
-            same(s, in_turn ? "dot, keys in turn" : "dot");
+            same(s, in_turn ? even ? "dot, even keys in turn" : "dot, keys in turn" : even ? "dot, even keys" : "dot");
           }
         }
         std::fill(s.begin(), s.end(), 0.0f);
@@ -224,7 +225,7 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
         score_packed("packed tiles");
         for (bool even : {false, true}) {
           t->pack_rows(row_offsets(dim * 4, even).of(k, block_keys), dim, panels.data());
-          score_packed("packed rows");
+          score_packed(even ? "packed even rows" : "packed rows");
         }
       }
     }
@@ -252,6 +253,10 @@ TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
           for (std::int64_t r = 0; r < rows; ++r)
             EXPECT_EQ(std::memcmp(&o[r * stride], &expected[r * stride], dim * 4), 0)
                 << gqa::name(t->target) << " dim " << dim << " rows " << rows << " row " << r << " even " << even;
+          std::vector<float> infinite = v;
+          infinite[(keys - 2) * dim] = std::numeric_limits<float>::infinity();
+          EXPECT_TRUE(t->values_finite(offsets.of(v, keys), dim));
+          EXPECT_FALSE(t->values_finite(offsets.of(infinite, keys), dim)) << gqa::name(t->target) << " even " << even;
           t->pack_values(offsets.of(v, keys), dim, packed.data(), stride);
           for (std::int64_t c = 0; c < keys; ++c)
             EXPECT_EQ(std::memcmp(&packed[c * stride], &v[c * dim], dim * 4), 0)

@@ -58,7 +58,7 @@ GQA_INLINE row_run run_from(const row_set& rows, std::int64_t i) {
   return {row, ahead, rows.count - i < row_group ? rows.count - i : row_group};
 }
 
-/// Row i alone.
+/// Row i alone, a run of one.
 GQA_INLINE row_run row_at(const row_set& rows, std::int64_t i) {
   const std::int64_t inside = rows.stride == 0 ? 0 : i % row_group;
   return {rows.base + rows.offsets[i - inside] + inside * rows.stride,

@@ -20,7 +20,7 @@ struct row_set {
   const std::int64_t* ahead;
   std::int64_t count;
   /// Not 0: rows lie this far apart in each group of row_group, and of both tables only the groups' first entries
-  /// count.
+  /// count; both then start at a group. What `ahead` holds is a hint: any address will do.
   std::int64_t stride = 0;
 };
 inline constexpr std::int64_t row_group = 8;
@@ -71,7 +71,7 @@ struct kernel_table {
   isa target;
   std::int64_t row_tile;       ///< query rows of a panel product's register tile
   std::int64_t dot_rows;       ///< up to so many rows, dot products along head_dim beat packing the keys
-  std::int64_t value_columns;  ///< up to so many, a single row weighs the columns of a value in one pass
+  std::int64_t value_columns;  ///< up to so many, a single row reads a value's columns in one pass, or nearly
 
   // q: f32 from the query's type, element j at destination[j * stride], zero up to padded_dim
   void (*load_query)(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,

@@ -8,7 +8,7 @@ inline constexpr std::int64_t value_columns = value_vectors * width;
 // The same for 2 to 4 rows, as measured: wide tiles broadcast fewer weights, which pays
 // where 16-bit values must be widened first; f32, bound by reading, gains from narrow ones.
 template <element E>
-inline constexpr int wide_columns = width == 16 && E != element::f32 ? 4 : 2;
+inline constexpr int few_vectors = width == 16 && E != element::f32 ? 4 : 2;
 
 // Whether a tile looks its rows up one by one, as measured: where one instruction reads a whole line and several rows
 // use it, a processor that runs too far ahead of its misses reads out of order.
@@ -50,7 +50,6 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     for (std::int64_t i = 0; i < a.values.count;) {
       const row_run run = run_from(a.values, i);
       const char *v = run.row + at, *ahead = run.ahead + at;
-      GQA_UNROLL(2)
       for (const std::int64_t end = i + run.count; i < end; ++i, v += stride, ahead += stride)
         weigh_value<E, R, C, Partial>(v, ahead, p + i, elements, acc);
     }
@@ -92,10 +91,10 @@ GQA_INLINE void weigh_many(const weigh_args& a) {
   if (column < a.dim) weigh_rows<E, 1, true>(a, column);
 }
 
-/// R rows from `row` on, in tiles as wide as there are registers for.
+/// R rows from `row` on: a single one in the widest tiles, more in those of few_vectors.
 template <element E, int R>
 GQA_INLINE void weigh_few(const weigh_args& a, std::int64_t row) {
-  constexpr int C = R == 1 ? value_vectors : wide_columns<E>;
+  constexpr int C = R == 1 ? value_vectors : few_vectors<E>;
   const float* p = a.p + row * block_keys;
   float* o = a.o + row * a.o_stride;
   std::int64_t column = 0;

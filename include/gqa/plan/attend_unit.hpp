@@ -26,7 +26,7 @@ class unit_walk {
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles),
         panels_(tiles_ || head_rows_ > in.kernels->dot_rows), pack_values_(packing_pays(in, layout)),
         order_(u.heads > 1 ? order_of_heads(u.heads, head_rows_, in.head_dim, in.k_bytes)
-                           : order_of_one_head(head_rows_, in.k_bytes, layout.order(),
+                           : order_of_one_head(head_rows_, in.k_bytes, in.v_bytes, layout.order(),
                                                in.v_head_dim <= in.kernels->value_columns)) {
     load_queries();
   }
@@ -250,7 +250,7 @@ class unit_walk {
                  state_.o + row * state_.o_stride, state_.o_stride};
     if (!pack_values_) return k.weigh(a);
     k.pack_values(a.values, in_.v_head_dim, work_.values, in_.v_stride);
-    a.values = {reinterpret_cast<const char*>(work_.values), in_.packed_rows, in_.packed_rows, n};
+    a.values = {reinterpret_cast<const char*>(work_.values), in_.packed_rows, in_.packed_rows, n, in_.v_stride * 4};
     k.weigh_packed(a);
   }
 

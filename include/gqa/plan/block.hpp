@@ -28,13 +28,13 @@ struct key_block {
   std::int64_t chunk = no_chunk;
   interval seen[2];                 ///< columns that some row of the unit sees
   std::int64_t begin = 0, end = 0;  ///< columns to compute: what is seen, rounded out to whole tiles of 16
-  // Byte offsets for columns 0 ... 63 of this block, then of those that follow. Columns nobody sees repeat one that
-  // somebody does.
+  // Byte offsets for columns 0 ... 63 of this block, then of those that follow. Where strides are 0, columns nobody
+  // sees repeat one that somebody does.
   std::int64_t* k = nullptr;  ///< rows; unused where K lies in tiles
   std::int64_t* v = nullptr;
   std::int64_t* k_tiles = nullptr;  ///< dim-major tiles, 4 and 4
-  /// Bytes from row to row where every column is seen and each row_group lies evenly spaced: only the groups' first
-  /// offsets are set then. Otherwise 0.
+  /// Bytes from row to row where every column of [begin, end) is seen and each row_group lies evenly spaced: only the
+  /// groups' first offsets are set then. Otherwise 0.
   std::int64_t k_stride = 0, v_stride = 0;
 
   [[nodiscard]] bool full() const noexcept {
@@ -51,8 +51,7 @@ class block_list {
   block_list(const Layout& layout, const step_inputs& in, std::int64_t seq, const visible_keys& keys,
              const chunk_list& chunks, std::int64_t first_cell, std::int64_t last_cell, std::int64_t together) noexcept
       : layout_(layout), in_(in), seq_(seq), keys_(keys), chunks_(chunks), cell_(first_cell), last_cell_(last_cell),
-        together_(together), tiles_(layout.order() == key_order::tiles),
-        k_token_(layout.k_strides().token * in.k_bytes), v_token_(layout.v_strides().token * in.v_bytes) {
+        together_(together), tiles_(layout.order() == key_order::tiles) {
     fill(0);
     gather();
   }
@@ -119,8 +118,8 @@ class block_list {
 
   void locate(key_block& b) noexcept {
     if (locate_groups(b)) {
-      b.k_stride = k_token_;
-      b.v_stride = v_token_;
+      b.k_stride = k_token();
+      b.v_stride = v_token();
     } else {
       locate_each(b);
     }
@@ -130,6 +129,10 @@ class block_list {
       for (std::int64_t c = seen.begin; c < seen.end; c = round_up(c + 1, tile_tokens))
         b.k_tiles[c / tile_tokens] = tile_offset(b.position + c);
   }
+
+  /// Bytes from one token to the next of its run; keys in tiles are not found by these.
+  [[nodiscard]] std::int64_t k_token() const noexcept { return tiles_ ? 0 : layout_.k_strides().token * in_.k_bytes; }
+  [[nodiscard]] std::int64_t v_token() const noexcept { return layout_.v_strides().token * in_.v_bytes; }
 
   /// Calls f(first column, number of columns, run) for each part of the block that lies in one run, while f says so.
   template <class F>
@@ -146,11 +149,11 @@ class block_list {
 
   /// Offsets of each row_group's first row; false where some group is not evenly spaced.
   bool locate_groups(const key_block& b) noexcept {
-    if (!b.full() || k_token_ == 0 || v_token_ == 0) return false;
+    if (!b.full() || v_token() == 0 || (k_token() == 0 && !tiles_)) return false;
     return for_each_run(b, [&](std::int64_t first, std::int64_t n, const kv_run& run) noexcept {
       for (std::int64_t i = 0; i < n; i += row_group) {
-        b.k[first + i] = run.k * in_.k_bytes + i * k_token_;
-        b.v[first + i] = run.v * in_.v_bytes + i * v_token_;
+        b.k[first + i] = run.k * in_.k_bytes + i * k_token();
+        b.v[first + i] = run.v * in_.v_bytes + i * v_token();
       }
       return first % row_group == 0 && n % row_group == 0;
     });
@@ -162,8 +165,8 @@ class block_list {
     std::fill_n(b.v, block_keys, any.v * in_.v_bytes);
     for_each_run(b, [&](std::int64_t first, std::int64_t n, const kv_run& run) noexcept {
       for (std::int64_t i = 0; i < n; ++i) {
-        b.k[first + i] = run.k * in_.k_bytes + i * k_token_;
-        b.v[first + i] = run.v * in_.v_bytes + i * v_token_;
+        b.k[first + i] = run.k * in_.k_bytes + i * k_token();
+        b.v[first + i] = run.v * in_.v_bytes + i * v_token();
       }
       return true;
     });
@@ -181,7 +184,6 @@ class block_list {
   std::int64_t cell_, last_cell_, block_ = 0, size_ = 0;
   const std::int64_t together_;
   const bool tiles_;
-  const std::int64_t k_token_, v_token_;  ///< bytes from one token to the next of its run
   key_block blocks_[chunk_blocks + 1];
   std::int64_t k_[(chunk_blocks + 1) * block_keys] = {}, v_[(chunk_blocks + 1) * block_keys] = {};
   std::int64_t k_tiles_[(chunk_blocks + 1) * tiles_in_block] = {};

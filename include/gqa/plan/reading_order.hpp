@@ -12,6 +12,7 @@ GQA_NAMESPACE_BEGIN
 
 namespace detail {
 
+/// Tokens in multiples of row_group.
 struct reading_order {
   std::int64_t step = block_keys;          ///< tokens that a kernel works on at a time
   std::int64_t ahead = block_keys;         ///< tokens between a key's prefetch and its use; 0 leaves it to the hardware
@@ -34,13 +35,13 @@ inline constexpr std::int64_t few_rows = 4;
 ///
 /// What a single row reads from end to end, as it does f32 keys in rows and values that it takes `in_one_pass`, is best
 /// left to the hardware altogether: prefetching by hand takes the place of reads.
-[[nodiscard]] inline reading_order order_of_one_head(std::int64_t rows, std::int64_t k_bytes, key_order keys,
-                                                     bool in_one_pass) noexcept {
+[[nodiscard]] inline reading_order order_of_one_head(std::int64_t rows, std::int64_t k_bytes, std::int64_t v_bytes,
+                                                     key_order keys, bool in_one_pass) noexcept {
   reading_order order;
   if (rows <= few_rows) order.together = chunk_blocks;
   if (!reading_binds(rows, k_bytes)) return order;
   order.in_turn = true;
-  if (rows > 1 && k_bytes == 4) order.step = row_group;
+  if (rows > 1 && v_bytes == 4) order.step = row_group;
   if (keys == key_order::rows)
     order.ahead = rows == 1 && k_bytes == 4 ? 0 : std::clamp<std::int64_t>(block_keys * rows / k_bytes, 16, block_keys);
   if (rows == 1 && in_one_pass) order.values_ahead = 0;
@@ -56,7 +57,7 @@ inline constexpr std::int64_t few_rows = 4;
   order.in_turn = reading_binds(rows, k_bytes) && rows > 1;
   const std::int64_t token_bytes = heads * head_dim * k_bytes;
   const std::int64_t step_bytes = 4 * 1024 * std::clamp<std::int64_t>(rows, 8, 32);
-  while (order.step > 8 && order.step * token_bytes > step_bytes) order.step /= 2;
+  while (order.step > row_group && order.step * token_bytes > step_bytes) order.step /= 2;
   order.ahead = order.values_ahead = std::max<std::int64_t>(order.step, 16);
   return order;
 }
