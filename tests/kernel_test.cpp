@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <gqa/gqa.hpp>
+#include <limits>
 #include <random>
 #include <vector>
 
