@@ -104,19 +104,18 @@ class unit_walk {
 
   void attend_blocks(const block_list<Layout>& blocks) noexcept {
     const std::int64_t tile = rows_ * block_keys;
+    bool even[chunk_blocks];
     s_ = work_.s;
-    for (std::int64_t i = 0; i < blocks.size(); ++i, s_ += tile) score(blocks[i]);
+    for (std::int64_t i = 0; i < blocks.size(); ++i, s_ += tile) {
+      even[i] = every_row_alike(blocks[i]);
+      if (panels_) score_by_panels(blocks[i], even[i]);
+      else score_by_rows(blocks[i]);
+    }
     s_ = work_.s;
-    for (std::int64_t i = 0; i < blocks.size(); ++i, s_ += tile) apply_scores(blocks[i]);
+    for (std::int64_t i = 0; i < blocks.size(); ++i, s_ += tile) apply_scores(blocks[i], even[i]);
   }
 
-  void score(const key_block& b) noexcept {
-    if (panels_) score_by_panels(b, every_row_alike(b));
-    else score_by_rows(b);
-  }
-
-  void apply_scores(const key_block& b) noexcept {
-    const bool even = every_row_alike(b);
+  void apply_scores(const key_block& b, bool even) noexcept {
     modify(b);
     const bool hidden = hide(b, even);
     in_.kernels->soften({s_, rows_, b.begin, b.end, state_.m, work_.l, state_.o, state_.o_stride, hidden});
