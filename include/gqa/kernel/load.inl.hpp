@@ -44,34 +44,39 @@ GQA_INLINE vec widen_partial(const char* p, std::int64_t n) {
   return vload(x);
 }
 
-/// Where some row lies and what is prefetched with it, and how many rows, this one included, follow at `stride`.
+/// Where some row lies, what is prefetched with it, and how many rows, this one included, follow at `stride`.
 ///
 /// Evenly spaced rows are reached by steps, not looked up one by one: a read whose address comes out of a table starts
 /// late, and memory that is read in order loses a third of its speed.
 struct row_run {
-  const char *row, *ahead;
+  const char *row, *ahead, *again;
   std::int64_t count;
 };
 GQA_INLINE row_run run_from(const row_set& rows, std::int64_t i) {
-  const char *row = rows.base + rows.offsets[i], *ahead = rows.base + rows.ahead[i];
-  if (rows.stride == 0) return {row, ahead, 1};
-  return {row, ahead, rows.count - i < row_group ? rows.count - i : row_group};
+  const std::int64_t group = rows.stride == 0 ? 1 : row_group, left = rows.count - i;
+  return {rows.base + rows.offsets[i], rows.base + rows.ahead[i], rows.base + rows.again[i],
+          left < group ? left : group};
 }
 
 /// Row i alone, a run of one.
 GQA_INLINE row_run row_at(const row_set& rows, std::int64_t i) {
-  const std::int64_t inside = rows.stride == 0 ? 0 : i % row_group;
-  return {rows.base + rows.offsets[i - inside] + inside * rows.stride,
-          rows.base + rows.ahead[i - inside] + inside * rows.stride, 1};
+  const std::int64_t inside = rows.stride == 0 ? 0 : i % row_group, first = i - inside;
+  const char* base = rows.base + inside * rows.stride;
+  return {base + rows.offsets[first], base + rows.ahead[first], base + rows.again[first], 1};
+}
+
+/// Row first + i of the group that begins with `run`, at first.
+GQA_INLINE const char* row_of(const row_set& rows, const row_run& run, std::int64_t first, int i) {
+  return rows.stride == 0 ? rows.base + rows.offsets[first + i] : run.row + i * rows.stride;
 }
 
 template <element Q>
 GQA_ENTRY void load_query(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
-                          std::int64_t stride) noexcept {
+                          std::int64_t run, std::int64_t stride) noexcept {
   const char* p = (const char*)source;
   std::int64_t d = 0;
-  if (stride == 1)
-    for (; d + width <= dim; d += width) vstore(destination + d, widen<Q>(p + d * size_of<Q>));
-  for (; d < dim; ++d) destination[d * stride] = widen_one<Q>(p + d * size_of<Q>);
-  for (; d < padded_dim; ++d) destination[d * stride] = 0;
+  if (run == 8)
+    for (; d + 8 <= dim; d += 8) store8(destination + d / 8 * stride, widen8<Q>(p + d * size_of<Q>));
+  for (; d < dim; ++d) destination[d / run * stride + d % run] = widen_one<Q>(p + d * size_of<Q>);
+  for (; d < padded_dim; ++d) destination[d / run * stride + d % run] = 0;
 }

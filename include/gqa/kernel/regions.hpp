@@ -123,7 +123,7 @@ inline constexpr int width = 4, row_tile = 6, dot_keys = 2, dot_rows = 8, score_
 }  // namespace emulated4
 namespace emulated8 {
 inline constexpr isa region_isa = isa::emulated8;
-inline constexpr int width = 8, row_tile = 6, dot_keys = 2, dot_rows = 8, score_rows = 6, panel_registers = 12;
+inline constexpr int width = 8, row_tile = 6, dot_keys = 1, dot_rows = 8, score_rows = 6, panel_registers = 12;
 #include "kernels.inl.hpp"
 }  // namespace emulated8
 namespace emulated16 {

@@ -1,82 +1,90 @@
-// Scores of few rows: each q . k is a dot product along head_dim, a tile of rows x keys at a time, so that a key is
-// read and widened once for all rows of the tile. Lane l of an accumulator is virtual lane l of the contract.
+// Scores of few rows: each q . k is a dot product along head_dim, a tile of rows x 8 keys at a time, so that a key is
+// read and widened once for all rows of the tile. Lane l of an accumulator is virtual lane l of the contract; those of
+// two keys, then four, then eight are added up pairwise as they appear, so that few registers wait.
 
-/// acc[c * R + r] += products of 8 elements of q_r and k_c at d; of fewer, where fewer are left.
+/// acc[c * R + r] += products of 8 elements of q_r and those `at` bytes inside k_c; of fewer, where fewer are `left`.
 template <element E, int R, int C>
-GQA_INLINE void dot_step(const score_args& a, const float* q, const row_run* k, std::int64_t d, std::int64_t left,
-                         vec8* acc) {
+GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, std::int64_t left, vec8* acc) {
   vec8 x[C];
-  GQA_UNROLL(8)
-  for (int c = 0; c < C; ++c)
-    x[c] = left >= 8 ? widen8<E>(k[c].row + d * size_of<E>) : widen8_tail<E>(k[c].row + d * size_of<E>, left);
+  GQA_UNROLL(4)
+  for (int c = 0; c < C; ++c) x[c] = left >= 8 ? widen8<E>(k[c] + at) : widen8_tail<E>(k[c] + at, left);
   GQA_UNROLL(8)
   for (int r = 0; r < R; ++r) {
-    const vec8 y = load8(q + r * a.q_stride + d);
-    GQA_UNROLL(8)
+    const vec8 y = load8(q + r * 8);
+    GQA_UNROLL(4)
     for (int c = 0; c < C; ++c) acc[c * R + r] = fma8(y, x[c], acc[c * R + r]);
   }
 }
 
-/// C keys side by side, from end to end.
-template <element E, int R, int C>
-GQA_INLINE void dot_keys_together(const score_args& a, const float* q, const row_run* k, vec8* acc) {
-  GQA_UNROLL(16)
+/// acc[c * R + r] = lanes of q_r . k_c, for C keys side by side from end to end; what lies `ahead` and `again` bytes
+/// further is prefetched. q: [dim / 8][R][8]. Even: keys are whole lines.
+template <element E, int R, int C, bool Even>
+GQA_INLINE void dot_keys_together(const float* q, const char* const* k, std::int64_t ahead, std::int64_t again,
+                                  std::int64_t dim, vec8* acc) {
+  GQA_UNROLL(32)
   for (int i = 0; i < R * C; ++i) acc[i] = zero8();
-
-  constexpr std::int64_t line = line_bytes / size_of<E>;
-  std::int64_t d = 0;
-  for (; d + line <= a.dim; d += line) {
-    GQA_UNROLL(8)
-    for (int c = 0; c < C; ++c) prefetch(k[c].ahead + d * size_of<E>);
+  constexpr int elements = Even ? line_bytes / size_of<E> : 8, bytes = elements * size_of<E>;
+  std::int64_t at = 0;
+  for (; at + bytes <= dim * size_of<E>; at += bytes, q += elements * R) {
     GQA_UNROLL(4)
-    for (std::int64_t u = 0; u < line; u += 8) dot_step<E, R, C>(a, q, k, d + u, 8, acc);
+    for (int c = 0; c < C; ++c) {
+      prefetch(k[c] + ahead + at);
+      if (R > 1) prefetch(k[c] + again + at);
+    }
+    GQA_UNROLL(4)
+    for (int i = 0; i < elements; i += 8) dot_step<E, R, C>(q + i * R, k, at + i * size_of<E>, 8, acc);
   }
-  for (; d < a.dim; d += 8) {
+  if (!Even && dim % 8 != 0) dot_step<E, R, C>(q, k, at, dim % 8, acc);
+}
+
+/// R rows x all keys, C of them side by side.
+template <element E, int R, int C, bool Even>
+GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s) {
+  constexpr int at_once = C > 2 ? C : 2;  // keys whose sums wait for each other
+  row_run next = run_from(a.keys, 0);
+  for (std::int64_t key = 0; key < a.keys.count; key += row_group) {
+    const row_run run = next;
+    if (key + row_group < a.keys.count) next = run_from(a.keys, key + row_group);  // early: what it looks up takes time
+    vec8 pairs[4 * R];
+    for (int c = 0; c < row_group; c += at_once) {
+      const char* k[at_once];
+      GQA_UNROLL(4)
+      for (int i = 0; i < at_once; ++i) k[i] = row_of(a.keys, run, key, c + i);
+      vec8 acc[at_once * R];
+      GQA_UNROLL(2)
+      for (int i = 0; i < at_once; i += C)
+        dot_keys_together<E, R, C, Even>(q, k + i, run.ahead - run.row, run.again - run.row, a.dim, acc + i * R);
+      GQA_UNROLL(2)
+      for (int i = 0; i < at_once; i += 2) {
+        GQA_UNROLL(8)
+        for (int r = 0; r < R; ++r) pairs[(c + i) / 2 * R + r] = add_pairs8(acc[i * R + r], acc[(i + 1) * R + r]);
+      }
+    }
     GQA_UNROLL(8)
-    for (int c = 0; c < C; ++c) prefetch(k[c].ahead + d * size_of<E>);
-    dot_step<E, R, C>(a, q, k, d, a.dim - d, acc);
+    for (int r = 0; r < R; ++r) {
+      const vec8 low = add_pairs8(pairs[r], pairs[R + r]), high = add_pairs8(pairs[2 * R + r], pairs[3 * R + r]);
+      store8(s + r * block_keys + key, scale8(add_halves8(low, high), a.scale));
+    }
   }
 }
 
-/// R rows x C keys with R * C a multiple of 8. In turn, each key is read from end to end before the next.
-template <element E, int R, int C, bool InTurn>
-GQA_INLINE void dot_scores(const score_args& a, std::int64_t row) {
-  const float* q = a.q + row * a.q_stride;
+/// R rows from `row` on. Keys stand side by side unless each is to be read from end to end before the next.
+template <element E, int R>
+GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row) {
+  const float* q = a.q + row * ((a.dim + 7) / 8 * 8);
   float* s = a.s + row * block_keys;
-  for (std::int64_t key = 0; key < a.keys.count; key += C) {
-    row_run k[C];
-    GQA_UNROLL(8)
-    for (int c = 0; c < C; ++c) k[c] = row_at(a.keys, key + c);
-    vec8 acc[R * C];
-    if constexpr (InTurn) {
-      GQA_UNROLL(8)
-      for (int c = 0; c < C; ++c) dot_keys_together<E, R, 1>(a, q, k + c, acc + c * R);
-    } else {
-      dot_keys_together<E, R, C>(a, q, k, acc);
-    }
-    float scaled[R * C];
-    GQA_UNROLL(4)
-    for (int i = 0; i < R * C; i += 8) {
-      vec8 group[8];
-      GQA_UNROLL(8)
-      for (int j = 0; j < 8; ++j) group[j] = acc[(i + j) % C * R + (i + j) / C];
-      store8(scaled + i, scale8(sum_lanes8(group), a.scale));
-    }
-    GQA_UNROLL(8)
-    for (int r = 0; r < R; ++r) __builtin_memcpy(s + r * block_keys + key, scaled + r * C, C * sizeof(float));
-  }
-}
-
-template <element E, bool InTurn>
-GQA_INLINE void dot_rows_of(const score_args& a) {
-  std::int64_t row = 0;
-  for (; row + 4 <= a.rows; row += 4) dot_scores<E, 4, dot_keys, InTurn>(a, row);
-  for (; row + 2 <= a.rows; row += 2) dot_scores<E, 2, 4, InTurn>(a, row);
-  for (; row < a.rows; ++row) dot_scores<E, 1, 8, InTurn>(a, row);
+  constexpr int C = R > 2 ? dot_keys : 4;
+  if (a.dim * size_of<E> % line_bytes != 0) dot_tile<E, R, 1, false>(a, q, s);
+  else if (C == 1 || a.in_turn) dot_tile<E, R, 1, true>(a, q, s);
+  else dot_tile<E, R, C, true>(a, q, s);
 }
 
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
-  if (a.in_turn) dot_rows_of<E, true>(a);
-  else dot_rows_of<E, false>(a);
+  for (std::int64_t row = 0; row < a.rows; row += dot_tile_rows(a.rows - row)) switch (dot_tile_rows(a.rows - row)) {
+      case 4: dot_rows_of<E, 4>(a, row); break;
+      case 3: dot_rows_of<E, 3>(a, row); break;
+      case 2: dot_rows_of<E, 2>(a, row); break;
+      default: dot_rows_of<E, 1>(a, row);
+    }
 }

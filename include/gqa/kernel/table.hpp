@@ -13,22 +13,30 @@
 GQA_NAMESPACE_BEGIN
 
 /// Keys or values of one KV head: element j of token i lies at base + offsets[i] + j * element size. While token i is
-/// read, what lies at base + ahead[i] is prefetched (score_panels: only where ahead is not null).
+/// read, what lies at base + ahead[i] is prefetched (score_panels: only where ahead is not null), and, where several
+/// query rows give it time, what lies at base + again[i]: a row that is near by now, whose first prefetch the processor
+/// may have dropped, since too many were under way.
 struct row_set {
   const char* base;
   const std::int64_t* offsets;
-  const std::int64_t* ahead;
+  const std::int64_t *ahead, *again;  ///< hints: any address will do
   std::int64_t count;
-  /// Not 0: rows lie this far apart in each group of row_group, and of both tables only the groups' first entries
-  /// count; both then start at a group. What `ahead` holds is a hint: any address will do.
+  /// Not 0: rows lie this far apart in each group of row_group, and of the tables only the groups' first entries count;
+  /// all then start at a group.
   std::int64_t stride = 0;
 };
 inline constexpr std::int64_t row_group = 8;
 
+/// Rows of a dot product's next tile, where so many are left: 4, then 3 and 2 rather than a single one at the end.
+[[nodiscard]] constexpr std::int64_t dot_tile_rows(std::int64_t left) noexcept {
+  return left == 5 || left == 6 ? 3 : left < 4 ? left : 4;
+}
+
 /// S[r][c] = scale * (q_r . k_c) for `rows` x `keys.count`; count is a multiple of 8.
 struct score_args {
-  const float* q;  ///< dot: [rows][q_stride]; panels: [rows / row_tile][padded dim][row_tile]; zero-padded
-  std::int64_t q_stride;
+  /// In tiles of n rows, zero-padded. dot: [padded dim / 8][n][8], n = dot_tile_rows(rows left);
+  /// panels: [padded dim][n], n = row_tile.
+  const float* q;
   std::int64_t rows;
   row_set keys;      ///< dot: one offset a key; tiles: one offset a tile of 16
   std::int64_t dim;  ///< head_dim
@@ -73,9 +81,10 @@ struct kernel_table {
   std::int64_t dot_rows;       ///< up to so many rows, dot products along head_dim beat packing the keys
   std::int64_t value_columns;  ///< up to so many, a single row reads a value's columns in one pass, or nearly
 
-  // q: f32 from the query's type, element j at destination[j * stride], zero up to padded_dim
+  // q: f32 from the query's type, zero up to padded_dim; element j at destination[j / run * stride + j % run], with a
+  // run of 1 or 8
   void (*load_query)(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
-                     std::int64_t stride) noexcept;
+                     std::int64_t run, std::int64_t stride) noexcept;
   // K
   void (*score_dot)(const score_args&) noexcept;    ///< few rows, keys as rows
   void (*score_tiles)(const score_args&) noexcept;  ///< few rows, keys in dim-major tiles

@@ -1,4 +1,5 @@
-// For targets whose vec is 4 lanes: vec8 is two of them. The highest lane, loads and fma, and 8 x 8 transposition.
+// For targets whose vec is 4 lanes: vec8 is two of them. The highest lane, loads and fma, sums of accumulators, and
+// 8 x 8 transposition. add_pairs (a01 a23 b01 b23) is the target's own.
 struct vec8 {
   vec low, high;
 };
@@ -21,6 +22,14 @@ template <element E>
 GQA_INLINE vec8 widen8(const char* p) {
   return {widen<E>(p), widen<E>(p + 4 * (E == element::f32 ? 4 : 2))};
 }
+
+GQA_INLINE vec8 add_pairs8(vec8 a, vec8 b) {  // (a01 a23 b01 b23 | a45 a67 b45 b67)
+  return {add_pairs(a.low, b.low), add_pairs(a.high, b.high)};
+}
+
+/// From pairs of pairs of 8 accumulators: lane i of the result is the sum of accumulator i's lanes,
+/// ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
+GQA_INLINE vec8 add_halves8(vec8 low, vec8 high) { return {low.low + low.high, high.low + high.high}; }
 
 GQA_INLINE void transpose4(vec& a, vec& b, vec& c, vec& d) {
   const vec ab_even = __builtin_shufflevector(a, b, 0, 4, 2, 6), ab_odd = __builtin_shufflevector(a, b, 1, 5, 3, 7);

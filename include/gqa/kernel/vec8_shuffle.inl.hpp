@@ -1,14 +1,13 @@
-// Where vec8 is one vector of 8 lanes: sums of 8 accumulators and 8 x 8 transposition, as shuffles inside and between
+// Where vec8 is one vector of 8 lanes: sums of accumulators and 8 x 8 transposition, as shuffles inside and between
 // its halves.
 GQA_INLINE vec8 add_pairs8(vec8 a, vec8 b) {  // (a01 a23 b01 b23 | a45 a67 b45 b67)
   return __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14) +
          __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15);
 }
 
-/// Lane i of the result is the sum of a[i]'s lanes, ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
-GQA_INLINE vec8 sum_lanes8(const vec8 (&a)[8]) {
-  const vec8 low = add_pairs8(add_pairs8(a[0], a[1]), add_pairs8(a[2], a[3]));
-  const vec8 high = add_pairs8(add_pairs8(a[4], a[5]), add_pairs8(a[6], a[7]));
+/// From pairs of pairs of 8 accumulators: lane i of the result is the sum of accumulator i's lanes,
+/// ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
+GQA_INLINE vec8 add_halves8(vec8 low, vec8 high) {
   return __builtin_shufflevector(low, high, 0, 1, 2, 3, 8, 9, 10, 11) +
          __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15);
 }

@@ -5,7 +5,7 @@ inline constexpr int width = 4;
 inline constexpr int row_tile = 6;          // rows x 4 vectors: 24 accumulators
 inline constexpr int score_rows = 6;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 24;  // accumulators it may have
-inline constexpr int dot_keys = 2;          // 4 rows x 2 keys x 2 vectors: 16 accumulators
+inline constexpr int dot_keys = 2;          // keys of several rows side by side
 inline constexpr int dot_rows = 8;
 
 GQA_INLINE vec vzero() { return vec{}; }
@@ -29,14 +29,6 @@ GQA_INLINE vec widen(const char* p) {
   if constexpr (E == element::bf16) return (vec)vshll_n_u16(vld1_u16((const std::uint16_t*)p), 16);
 }
 
-#include "vec8_pair.inl.hpp"
+GQA_INLINE vec add_pairs(vec a, vec b) { return vpaddq_f32(a, b); }
 
-/// Lane i of the result is the sum of a[i]'s lanes, ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
-GQA_INLINE vec8 sum_lanes8(const vec8 (&a)[8]) {
-  vec pairs[8], halves[4];  // (01 23 45 67), then (0123 4567) of two accumulators
-  GQA_UNROLL(8)
-  for (int i = 0; i < 8; ++i) pairs[i] = vpaddq_f32(a[i].low, a[i].high);
-  GQA_UNROLL(4)
-  for (int i = 0; i < 4; ++i) halves[i] = vpaddq_f32(pairs[2 * i], pairs[2 * i + 1]);
-  return {vpaddq_f32(halves[0], halves[1]), vpaddq_f32(halves[2], halves[3])};
-}
+#include "vec8_pair.inl.hpp"

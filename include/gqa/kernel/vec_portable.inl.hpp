@@ -6,7 +6,7 @@ inline constexpr int width = 4;
 inline constexpr int row_tile = 4;
 inline constexpr int score_rows = 4;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 12;  // accumulators it may have
-inline constexpr int dot_keys = 2;
+inline constexpr int dot_keys = 1;
 inline constexpr int dot_rows = 8;
 
 GQA_INLINE vec vset(float x) { return vec{x, x, x, x}; }
@@ -56,13 +56,8 @@ GQA_INLINE vec widen(const char* p) {
   }
 }
 
-#include "vec8_pair.inl.hpp"
-
-/// Lane i of the result is the sum of a[i]'s lanes, ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
-GQA_INLINE vec8 sum_lanes8(const vec8 (&a)[8]) {
-  float r[8];
-  for (int i = 0; i < 8; ++i)
-    r[i] = ((a[i].low[0] + a[i].low[1]) + (a[i].low[2] + a[i].low[3])) +
-           ((a[i].high[0] + a[i].high[1]) + (a[i].high[2] + a[i].high[3]));
-  return load8(r);
+GQA_INLINE vec add_pairs(vec a, vec b) {
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
 }
+
+#include "vec8_pair.inl.hpp"

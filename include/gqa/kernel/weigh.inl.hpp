@@ -10,20 +10,20 @@ inline constexpr std::int64_t value_columns = value_vectors * width;
 template <element E>
 inline constexpr int few_vectors = width == 16 && E != element::f32 ? 4 : 2;
 
-// Whether a tile looks its rows up one by one, as measured: where one instruction reads a whole line and several rows
-// use it, a processor that runs too far ahead of its misses reads out of order.
-template <element E, int R>
-inline constexpr bool one_by_one = R > 1 && width == 16 && E == element::f32;
-
 /// acc[r * C + c] += p[r] * vector c of the value at v; of its last `elements`, where it is partial.
 template <element E, int R, int C, bool Partial>
-GQA_INLINE void weigh_value(const char* v, const char* ahead, const float* p, std::int64_t elements, vec* acc) {
-  vec x[C];
+GQA_INLINE void weigh_value(const char* v, const char* ahead, const char* again, const float* p, std::int64_t elements,
+                            vec* acc) {
   GQA_UNROLL(8)
   for (int c = 0; c < C; ++c) {
-    x[c] = Partial ? widen_partial<E>(v, elements) : widen<E>(v + c * width * size_of<E>);
-    if (c * width * size_of<E> % line_bytes == 0) prefetch(ahead + c * width * size_of<E>);
+    const int at = c * width * size_of<E>;
+    if (at % line_bytes != 0) continue;
+    prefetch(ahead + at);
+    if (R > 1) prefetch(again + at);
   }
+  vec x[C];
+  GQA_UNROLL(8)
+  for (int c = 0; c < C; ++c) x[c] = Partial ? widen_partial<E>(v, elements) : widen<E>(v + c * width * size_of<E>);
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
     const vec y = vset(p[r * block_keys]);
@@ -41,18 +41,11 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     for (int c = 0; c < C; ++c) acc[r * C + c] = vload(o + r * a.o_stride + c * width);
   }
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
-  if constexpr (one_by_one<E, R>) {
-    for (std::int64_t i = 0; i < a.values.count; ++i) {
-      const row_run v = row_at(a.values, i);
-      weigh_value<E, R, C, Partial>(v.row + at, v.ahead + at, p + i, elements, acc);
-    }
-  } else {
-    for (std::int64_t i = 0; i < a.values.count;) {
-      const row_run run = run_from(a.values, i);
-      const char *v = run.row + at, *ahead = run.ahead + at;
-      for (const std::int64_t end = i + run.count; i < end; ++i, v += stride, ahead += stride)
-        weigh_value<E, R, C, Partial>(v, ahead, p + i, elements, acc);
-    }
+  for (std::int64_t i = 0; i < a.values.count;) {
+    const row_run run = run_from(a.values, i);
+    const char *v = run.row + at, *ahead = run.ahead + at, *again = run.again + at;
+    for (const std::int64_t end = i + run.count; i < end; ++i, v += stride, ahead += stride, again += stride)
+      weigh_value<E, R, C, Partial>(v, ahead, again, p + i, elements, acc);
   }
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
@@ -61,42 +54,30 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
   }
 }
 
-/// Any number of rows against C vectors of each value.
-template <element E, int C, bool Partial>
-GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t column) {
-  const float* p = a.p;
-  float* o = a.o + column;
-  std::int64_t rows = a.rows;
-  const std::int64_t elements = a.dim - column;
-  for (; rows >= row_tile; rows -= row_tile, p += row_tile * block_keys, o += row_tile * a.o_stride)
-    weigh_tile<E, row_tile, C, Partial>(a, p, column, elements, o);
-  for (int step = row_tile > 8 ? 8 : 4; step > 0; step /= 2)
-    if (rows >= step) {
-      if constexpr (row_tile > 8)
-        if (step == 8) weigh_tile<E, 8, C, Partial>(a, p, column, elements, o);
-      if (step == 4) weigh_tile<E, 4, C, Partial>(a, p, column, elements, o);
-      if (step == 2) weigh_tile<E, 2, C, Partial>(a, p, column, elements, o);
-      if (step == 1) weigh_tile<E, 1, C, Partial>(a, p, column, elements, o);
-      rows -= step;
-      p += step * block_keys;
-      o += step * a.o_stride;
-    }
+/// The rows from `row` on against C vectors of each value, in tiles of up to R rows. A large tile leaves at least three
+/// rows, or none: the chains of fewer would not hide their latency.
+template <element E, int R, int C, bool Partial>
+GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, std::int64_t column) {
+  for (std::int64_t left = a.rows - row; left == R || left >= R + (R > 4 ? 3 : 0); left -= R, row += R)
+    weigh_tile<E, R, C, Partial>(a, a.p + row * block_keys, column, a.dim - column, a.o + row * a.o_stride + column);
+  constexpr int next = C > 1 ? (R > 8 ? 8 : R - 1) : (R > 4 ? 4 : R / 2);  // few sizes for the last columns
+  if constexpr (next > 0) weigh_rows<E, next, C, Partial>(a, row, column);
 }
 
 template <element E>
 GQA_INLINE void weigh_many(const weigh_args& a) {
   std::int64_t column = 0;
-  for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, 2, false>(a, column);
-  for (; column + width <= a.dim; column += width) weigh_rows<E, 1, false>(a, column);
-  if (column < a.dim) weigh_rows<E, 1, true>(a, column);
+  for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false>(a, 0, column);
+  for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false>(a, 0, column);
+  if (column < a.dim) weigh_rows<E, 4, 1, true>(a, 0, column);
 }
 
-/// R rows from `row` on: a single one in the widest tiles, more in those of few_vectors.
+/// R rows: a single one in the widest tiles, more in those of few_vectors.
 template <element E, int R>
-GQA_INLINE void weigh_few(const weigh_args& a, std::int64_t row) {
+GQA_INLINE void weigh_few(const weigh_args& a) {
   constexpr int C = R == 1 ? value_vectors : few_vectors<E>;
-  const float* p = a.p + row * block_keys;
-  float* o = a.o + row * a.o_stride;
+  const float* p = a.p;
+  float* o = a.o;
   std::int64_t column = 0;
   for (; column + C * width <= a.dim; column += C * width) weigh_tile<E, R, C, false>(a, p, column, 0, o + column);
   if constexpr (C > 4)
@@ -109,8 +90,11 @@ GQA_INLINE void weigh_few(const weigh_args& a, std::int64_t row) {
 
 template <element E>
 GQA_ENTRY void weigh(const weigh_args& a) noexcept {
-  if (a.rows > 4) return weigh_many<E>(a);
-  if (a.rows == 4) weigh_few<E, 4>(a, 0);
-  if (a.rows == 2 || a.rows == 3) weigh_few<E, 2>(a, 0);
-  if (a.rows == 1 || a.rows == 3) weigh_few<E, 1>(a, a.rows - 1);
+  switch (a.rows) {
+    case 1: return weigh_few<E, 1>(a);
+    case 2: return weigh_few<E, 2>(a);
+    case 3: return weigh_few<E, 3>(a);
+    case 4: return weigh_few<E, 4>(a);
+    default: return weigh_many<E>(a);
+  }
 }

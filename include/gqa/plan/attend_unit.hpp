@@ -66,26 +66,29 @@ class unit_walk {
 
   void load_queries() noexcept {
     const kernel_table& k = *in_.kernels;
-    const std::int64_t tile = k.row_tile;
-    for (std::int64_t h = 0; h < unit_.heads; ++h)
-      for (std::int64_t r = 0; r < head_rows_; ++r) {
-        float* q = work_.q + h * padded_tile_rows() * in_.padded_dim;
-        const void* source = in_.q_row(unit_.seq, unit_.token + r / group_, (unit_.head + h) * group_ + r % group_);
-        if (panels_)
-          k.load_query(source, in_.head_dim, in_.padded_dim, q + r / tile * tile * in_.padded_dim + r % tile, tile);
-        else k.load_query(source, in_.head_dim, in_.padded_dim, q + r * in_.padded_dim, 1);
+    for (std::int64_t h = 0; h < unit_.heads; ++h) {
+      float* q = work_.q + h * padded_tile_rows() * in_.padded_dim;
+      for (std::int64_t first = 0, n; first < head_rows_; first += n, q += n * in_.padded_dim) {
+        n = panels_ ? k.row_tile : dot_tile_rows(head_rows_ - first);
+        const std::int64_t run = panels_ ? 1 : score_lanes;
+        for (std::int64_t r = first; r < std::min(first + n, head_rows_); ++r)
+          k.load_query(in_.q_row(unit_.seq, unit_.token + r / group_, (unit_.head + h) * group_ + r % group_),
+                       in_.head_dim, in_.padded_dim, q + (r - first) * run, run, n * run);
       }
+    }
   }
 
   [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return {in_.key_head(unit_.head + head), b.k + c, b.k + c + order_.ahead, n, b.k_stride};
+    const std::int64_t *first = b.k + c, *ahead = first + order_.ahead, *again = first + order_.ahead / 2;
+    return {in_.key_head(unit_.head + head), first, ahead, again, n, b.k_stride};
   }
   [[nodiscard]] row_set tiles(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
     const std::int64_t* first = b.k_tiles + c / tile_tokens;
-    return {in_.key_head(unit_.head + head), first, first + order_.ahead / tile_tokens, n};
+    return {in_.key_head(unit_.head + head), first, first + order_.ahead / tile_tokens, nullptr, n};
   }
   [[nodiscard]] row_set values(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return {in_.value_head(unit_.head + head), b.v + c, b.v + c + order_.values_ahead, n, b.v_stride};
+    const std::int64_t *first = b.v + c, *ahead = first + order_.values_ahead, *again = first + order_.values_ahead / 2;
+    return {in_.value_head(unit_.head + head), first, ahead, again, n, b.v_stride};
   }
 
   /// One value, of any column.
@@ -139,7 +142,7 @@ class unit_walk {
   void score_by_rows(const key_block& b) noexcept {
     for (std::int64_t c = b.begin; c < b.end; c += order_.step)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
-        in_.kernels->score_dot({work_.q + h * head_rows_ * in_.padded_dim, in_.padded_dim, head_rows_,
+        in_.kernels->score_dot({work_.q + h * head_rows_ * in_.padded_dim, head_rows_,
                                 keys(b, h, c, std::min(order_.step, b.end - c)), in_.head_dim, in_.scale, scores(h) + c,
                                 order_.in_turn});
   }
@@ -154,7 +157,6 @@ class unit_walk {
         const std::int64_t first = even ? 0 : first_row(b, c);
         if (first >= head_rows_) continue;
         score_args a{work_.q + (h * padded_tile_rows() + first) * in_.padded_dim,
-                     0,
                      head_rows_ - first,
                      {},
                      in_.head_dim,
@@ -164,7 +166,7 @@ class unit_walk {
           if (tiles_) k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
           else k.pack_rows(keys(b, h, c, n), in_.head_dim, work_.panels);
           const std::int64_t offsets[2] = {0, in_.padded_dim * tile_tokens * 4};
-          a.keys = {reinterpret_cast<const char*>(work_.panels), offsets, nullptr, n};
+          a.keys = {reinterpret_cast<const char*>(work_.panels), offsets, nullptr, nullptr, n};
           k.score_panels(a);
         } else {
           a.keys = tiles(b, h, c, n);
@@ -249,7 +251,8 @@ class unit_walk {
                  state_.o + row * state_.o_stride, state_.o_stride};
     if (!pack_values_) return k.weigh(a);
     k.pack_values(a.values, in_.v_head_dim, work_.values, in_.v_stride);
-    a.values = {reinterpret_cast<const char*>(work_.values), in_.packed_rows, in_.packed_rows, n, in_.v_stride * 4};
+    const std::int64_t* rows = in_.packed_rows;  // in the cache already: nothing to prefetch
+    a.values = {reinterpret_cast<const char*>(work_.values), rows, rows, rows, n, in_.v_stride * 4};
     k.weigh_packed(a);
   }
 

@@ -12,7 +12,7 @@ GQA_NAMESPACE_BEGIN
 
 namespace detail {
 
-/// Tokens in multiples of row_group.
+/// Tokens in multiples of row_group; those to prefetch ahead, of two: what was dropped is asked for again half way.
 struct reading_order {
   std::int64_t step = block_keys;          ///< tokens that a kernel works on at a time
   std::int64_t ahead = block_keys;         ///< tokens between a key's prefetch and its use; 0 leaves it to the hardware
@@ -41,7 +41,7 @@ inline constexpr std::int64_t few_rows = 4;
   if (rows <= few_rows) order.together = chunk_blocks;
   if (!reading_binds(rows, k_bytes)) return order;
   order.in_turn = true;
-  if (rows > 1 && v_bytes == 4) order.step = row_group;
+  if (rows > 1 && v_bytes == 4) order.step = 2 * row_group;
   if (keys == key_order::rows)
     order.ahead = rows == 1 && k_bytes == 4 ? 0 : std::clamp<std::int64_t>(block_keys * rows / k_bytes, 16, block_keys);
   if (rows == 1 && in_one_pass) order.values_ahead = 0;
