@@ -74,9 +74,9 @@ template <element Q>
 GQA_ENTRY void load_query(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
                           std::int64_t run, std::int64_t stride) noexcept {
   const char* p = (const char*)source;
-  std::int64_t d = 0;
-  if (run == 8)
-    for (; d + 8 <= dim; d += 8) store8(destination + d / 8 * stride, widen8<Q>(p + d * size_of<Q>));
-  for (; d < dim; ++d) destination[d / run * stride + d % run] = widen_one<Q>(p + d * size_of<Q>);
-  for (; d < padded_dim; ++d) destination[d / run * stride + d % run] = 0;
+  for (std::int64_t d = 0; d < padded_dim; d += run, destination += stride) {
+    if (run == 8 && d + 8 <= dim) store8(destination, widen8<Q>(p + d * size_of<Q>));
+    else
+      for (std::int64_t i = 0; i < run; ++i) destination[i] = d + i < dim ? widen_one<Q>(p + (d + i) * size_of<Q>) : 0;
+  }
 }

@@ -19,7 +19,7 @@ GQA_INLINE void weigh_value(const char* v, const char* ahead, const char* again,
     const int at = c * width * size_of<E>;
     if (at % line_bytes != 0) continue;
     prefetch(ahead + at);
-    if (R > 1) prefetch(again + at);
+    if (R > 1 && R <= 8) prefetch(again + at);
   }
   vec x[C];
   GQA_UNROLL(8)
