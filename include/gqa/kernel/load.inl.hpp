@@ -70,6 +70,9 @@ GQA_INLINE const char* row_of(const row_set& rows, const row_run& run, std::int6
   return rows.stride == 0 ? rows.base + rows.offsets[first + i] : run.row + i * rows.stride;
 }
 
+/// head_dim, up to whole groups of the contract's lanes: how far queries and panels are padded with zeros.
+GQA_INLINE std::int64_t padded(std::int64_t dim) { return (dim + score_lanes - 1) / score_lanes * score_lanes; }
+
 template <element Q>
 GQA_ENTRY void load_query(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
                           std::int64_t run, std::int64_t stride) noexcept {

@@ -24,23 +24,23 @@ GQA_INLINE void pack_eight(const row_set& keys, std::int64_t first, std::int64_t
 
 template <element E>
 GQA_ENTRY void pack_rows(const row_set& keys, std::int64_t dim, float* panels) noexcept {
-  const std::int64_t padded = (dim + score_lanes - 1) / score_lanes * score_lanes;
+  const std::int64_t padded_dim = padded(dim);
   for (std::int64_t key = 0; key < keys.count; key += 8)
-    pack_eight<E>(keys, key, dim, panels + key / 16 * padded * 16 + key % 16);
+    pack_eight<E>(keys, key, dim, panels + key / 16 * padded_dim * 16 + key % 16);
 }
 
 /// From dim-major tiles, one offset a tile; `count` keys.
 template <element E>
 GQA_ENTRY void pack_tiles(const row_set& keys, std::int64_t dim, float* panels) noexcept {
-  const std::int64_t padded = (dim + score_lanes - 1) / score_lanes * score_lanes;
-  for (std::int64_t tile = 0; tile < keys.count / 16; ++tile, panels += padded * 16) {
+  const std::int64_t padded_dim = padded(dim);
+  for (std::int64_t tile = 0; tile < keys.count / 16; ++tile, panels += padded_dim * 16) {
     const char* k = keys.base + keys.offsets[tile];
     const char* ahead = keys.base + keys.ahead[tile];
     for (std::int64_t d = 0; d < dim; ++d) {
       prefetch(ahead + d * 16 * size_of<E>);
       for (int i = 0; i < 16; i += width) vstore(panels + d * 16 + i, widen<E>(k + (d * 16 + i) * size_of<E>));
     }
-    for (std::int64_t d = dim * 16; d < padded * 16; ++d) panels[d] = 0;
+    for (std::int64_t d = dim * 16; d < padded_dim * 16; ++d) panels[d] = 0;
   }
 }
 

@@ -71,7 +71,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s) {
 /// R rows from `row` on. Keys stand side by side unless each is to be read from end to end before the next.
 template <element E, int R>
 GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row) {
-  const float* q = a.q + row * ((a.dim + 7) / 8 * 8);
+  const float* q = a.q + row * padded(a.dim);
   float* s = a.s + row * block_keys;
   constexpr int C = R > 2 ? dot_keys : 4;
   if (a.dim * size_of<E> % line_bytes != 0) dot_tile<E, R, 1, false>(a, q, s);

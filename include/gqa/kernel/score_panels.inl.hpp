@@ -95,11 +95,11 @@ GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char
 /// All rows against C vectors of keys: register tiles of score_rows rows, then smaller ones.
 template <element E, int C>
 GQA_INLINE void panel_rows(const score_args& a, const char* const* panels, const char* const* ahead, float* s) {
-  const std::int64_t padded = (a.dim + score_lanes - 1) / score_lanes * score_lanes;
+  const std::int64_t padded_dim = padded(a.dim);
   for (std::int64_t row = 0; row < a.rows;) {
     const std::int64_t inside = row % row_tile,
                        left = a.rows - row < row_tile - inside ? a.rows - row : row_tile - inside;
-    const float* q = a.q + (row - inside) * padded + inside;
+    const float* q = a.q + (row - inside) * padded_dim + inside;
     float* t = s + row * block_keys;
     if (left >= score_rows) {
       panel_tile<E, score_rows, C>(q, panels, ahead, a.dim, a.scale, t);
