@@ -1,5 +1,6 @@
 // Read bandwidth: the fastest plain read of given memory. The variants differ in how many streams one worker follows at
-// once and how far ahead it prefetches; a problem tries each on its own buffers and keeps the one with the best median.
+// once, how far ahead it prefetches, and whether it touches memory pages ahead of the read, so that the processor waits
+// for many of their translations together; a problem tries each on its own buffers and keeps the one with the best median.
 #pragma once
 
 #include <array>
@@ -25,22 +26,32 @@ struct segment {
 struct read_variant {
   int streams = 1;
   std::int64_t prefetch = 0;  ///< bytes ahead of the read; 0: left to the hardware
+  std::int64_t pages = 0;     ///< memory pages touched at a time ahead of the read; 0: none
 };
 
 // Prefetching into the second level of cache (T1) read faster than into the first wherever it was tried.
-inline constexpr std::array<read_variant, 9> read_variants = {
-    {{1, 0}, {2, 0}, {4, 0}, {1, 1024}, {2, 1024}, {1, 4096}, {2, 4096}, {4, 4096}, {8, 1024}}};
+inline constexpr std::array<read_variant, 10> read_variants = {{{1, 0},
+                                                                {2, 0},
+                                                                {4, 0},
+                                                                {1, 1024},
+                                                                {1, 4096},
+                                                                {4, 2048},
+                                                                {4, 4096},
+                                                                {8, 256},
+                                                                {8, 1024},
+                                                                {1, 4096, 64}}};
 
 namespace detail {
 
 inline constexpr std::int64_t line = 64, block = 16 * line;
 
 /// `blocks` blocks from each stream, the streams in turn. Reading is all it does: the or of all words goes to `sink`.
+/// Each line's or waits for the one before: reads from memory that rush ahead of it come in slower, by half and more.
 #if GQA_X86
 __attribute__((target("avx512f"), noinline)) inline void read_avx512(const std::byte* const* stream, int streams,
                                                                      std::int64_t blocks, std::int64_t prefetch,
                                                                      std::uint64_t* sink) {
-  __m512i a[4] = {};
+  __m512i a = _mm512_setzero_si512();
   for (std::int64_t b = 0; b < blocks; ++b)
     for (int s = 0; s < streams; ++s) {
       const std::byte* p = stream[s] + b * block;
@@ -48,18 +59,17 @@ __attribute__((target("avx512f"), noinline)) inline void read_avx512(const std::
 #pragma GCC unroll 16
         for (int i = 0; i < 16; ++i) _mm_prefetch(reinterpret_cast<const char*>(p) + prefetch + i * line, _MM_HINT_T1);
 #pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) a[i % 4] = _mm512_or_si512(a[i % 4], _mm512_loadu_si512(p + i * line));
+      for (int i = 0; i < 16; ++i) a = _mm512_or_si512(a, _mm512_loadu_si512(p + i * line));
     }
-  a[0] = _mm512_or_si512(_mm512_or_si512(a[0], a[1]), _mm512_or_si512(a[2], a[3]));
   std::uint64_t words[8];
-  _mm512_storeu_si512(words, a[0]);
+  _mm512_storeu_si512(words, a);
   *sink |= words[0];
 }
 
 __attribute__((target("avx2"), noinline)) inline void read_avx2(const std::byte* const* stream, int streams,
                                                                 std::int64_t blocks, std::int64_t prefetch,
                                                                 std::uint64_t* sink) {
-  __m256i a[4] = {};
+  __m256i a[2] = {};
   for (std::int64_t b = 0; b < blocks; ++b)
     for (int s = 0; s < streams; ++s) {
       const std::byte* p = stream[s] + b * block;
@@ -68,9 +78,9 @@ __attribute__((target("avx2"), noinline)) inline void read_avx2(const std::byte*
         for (int i = 0; i < 16; ++i) _mm_prefetch(reinterpret_cast<const char*>(p) + prefetch + i * line, _MM_HINT_T1);
 #pragma GCC unroll 32
       for (int i = 0; i < 32; ++i)
-        a[i % 4] = _mm256_or_si256(a[i % 4], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i * 32)));
+        a[i % 2] = _mm256_or_si256(a[i % 2], _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + i * 32)));
     }
-  a[0] = _mm256_or_si256(_mm256_or_si256(a[0], a[1]), _mm256_or_si256(a[2], a[3]));
+  a[0] = _mm256_or_si256(a[0], a[1]);
   *sink |= static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm256_castsi256_si128(a[0])));
 }
 #endif
@@ -100,8 +110,26 @@ inline void read_streams(gqa::isa target, const std::byte* const* stream, int st
   read_baseline(stream, streams, blocks, prefetch, sink);
 }
 
+/// One byte of each memory page from `p` to `end`, every eighth page first: their translations share a line of the table.
+inline void touch_pages(const std::byte* p, const std::byte* end) {
+  constexpr std::int64_t page = 4096;
+  for (std::int64_t first = 0; first < 8; ++first)
+    for (std::int64_t at = first * page; at < end - p; at += 8 * page)
+      static_cast<void>(*static_cast<const volatile std::byte*>(p + at));
+}
+
 /// One segment, cut into streams of whole blocks; what is left over is read line by line.
 inline void read_segment(gqa::isa target, const std::byte* base, segment s, read_variant variant, std::uint64_t* sink) {
+  if (variant.pages > 0) {
+    const std::int64_t burst = variant.pages * 4096;
+    touch_pages(base + s.begin, base + std::min(s.begin + burst, s.end));
+    for (segment part{s.begin, 0}; part.begin < s.end; part.begin = part.end) {
+      part.end = std::min(part.begin + burst, s.end);
+      touch_pages(base + part.end, base + std::min(part.end + burst, s.end));
+      read_segment(target, base, part, {variant.streams, variant.prefetch}, sink);
+    }
+    return;
+  }
   std::array<const std::byte*, 8> stream{};
   const std::int64_t blocks = (s.end - s.begin) / (block * variant.streams);
   for (int i = 0; i < variant.streams; ++i) stream[static_cast<std::size_t>(i)] = base + s.begin + i * blocks * block;

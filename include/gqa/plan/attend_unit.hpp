@@ -9,6 +9,7 @@
 #include "../kv/layout.hpp"
 #include "block.hpp"
 #include "inputs.hpp"
+#include "page_touch.hpp"
 #include "reading_order.hpp"
 #include "work.hpp"
 #include "workspace.hpp"
@@ -25,9 +26,8 @@ class unit_walk {
         chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles),
         panels_(tiles_ || head_rows_ > in.kernels->dot_rows), pack_values_(packing_pays(in, layout)),
-        order_(u.heads > 1 ? order_of_heads(u.heads, head_rows_, in.head_dim, in.k_bytes)
-                           : order_of_one_head(head_rows_, in.k_bytes, in.v_bytes, layout.order(),
-                                               in.v_head_dim <= in.kernels->value_columns)) {
+        order_(order_of({u.heads, head_rows_, keys_.count(), in.head_dim, in.k_bytes, in.v_bytes, layout.order(),
+                         in.v_head_dim <= in.kernels->value_columns})) {
     load_queries();
   }
 
@@ -41,11 +41,17 @@ class unit_walk {
     };
     last = std::min(last, chunks_.size());  // a unit that sees nothing has one cell and no chunk
     block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, order_.together);
+    const std::int64_t begin = first < last ? std::max(chunks_[first] * chunk_tokens, keys_.begin) : 0;
+    const std::int64_t end = first < last ? std::min((chunks_[last - 1] + 1) * chunk_tokens, keys_.end) : 0;
+    page_touch pages(layout_, in_, unit_, begin, end, order_.pages);
     for (std::int64_t cell = first; cell < last; ++cell) {
       merge_ready(pending, left, chunks_[cell], merge_two);
       state_ = work_.state(region, pending.count);
       clear_state();
-      for (; blocks.valid() && blocks.chunk() == chunks_[cell]; blocks.advance()) attend_blocks(blocks);
+      for (; blocks.valid() && blocks.chunk() == chunks_[cell]; blocks.advance()) {
+        pages.reach(blocks.end_position() + block_keys);
+        attend_blocks(blocks);
+      }
       in_.kernels->fold_sums(work_.l, rows_, state_.l);
       pending.chunk[pending.count++] = chunks_[cell];
     }

@@ -59,6 +59,7 @@ class block_list {
   [[nodiscard]] bool valid() const noexcept { return chunk() != no_chunk; }
   [[nodiscard]] std::int64_t chunk() const noexcept { return blocks_[0].chunk; }
   [[nodiscard]] std::int64_t size() const noexcept { return size_; }
+  [[nodiscard]] std::int64_t end_position() const noexcept { return blocks_[size_ - 1].position + block_keys; }
   [[nodiscard]] const key_block& operator[](std::int64_t i) const noexcept { return blocks_[i]; }
 
   void advance() noexcept {

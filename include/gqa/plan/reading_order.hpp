@@ -19,6 +19,7 @@ struct reading_order {
   std::int64_t values_ahead = block_keys;  ///< the same of a value
   std::int64_t together = 1;               ///< blocks whose keys are all read before the first one's values
   bool in_turn = false;                    ///< each key from end to end before the next
+  std::int64_t pages = 128;                ///< memory pages touched at a time before what is in them (page_touch.hpp)
 };
 
 /// Up to as many rows as an element of K has bytes, reading a key takes longer than scoring it. Up to a few rows, it
@@ -26,39 +27,62 @@ struct reading_order {
 [[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t k_bytes) noexcept { return rows <= k_bytes; }
 inline constexpr std::int64_t few_rows = 4;
 
-/// For a unit of one KV head with `rows` query rows.
+/// What decides the order in which a unit reads.
+struct unit_shape {
+  std::int64_t heads = 1;   ///< KV heads
+  std::int64_t rows = 1;    ///< query rows of each
+  std::int64_t tokens = 0;  ///< that some row sees
+  std::int64_t head_dim = 0, k_bytes = 4, v_bytes = 4;
+  key_order keys = key_order::rows;
+  bool in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
+};
+
+/// For one KV head. With few rows, keys are all read a chunk at a time before its values, since each change from one
+/// stream to the other costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn, which
+/// is what those follow; otherwise several keys side by side load a query less often. Several rows take an f32 value in
+/// several passes: all of them over a few tokens, while their memory page is open.
 ///
-/// With few rows, keys are all read a chunk at a time before its values, since each change from one stream to the other
-/// costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn, which is what those
-/// follow; otherwise several keys side by side load a query less often. Several rows take an f32 value in several
-/// passes: all of them over a few tokens, while their memory page is open.
-///
-/// What a single row reads from end to end, as it does f32 keys in rows and values that it takes `in_one_pass`, is best
+/// What a single row reads from end to end, as it does f32 keys in rows and values that it takes in one pass, is best
 /// left to the hardware altogether: prefetching by hand takes the place of reads.
-[[nodiscard]] inline reading_order order_of_one_head(std::int64_t rows, std::int64_t k_bytes, std::int64_t v_bytes,
-                                                     key_order keys, bool in_one_pass) noexcept {
+[[nodiscard]] inline reading_order order_of_one_head(const unit_shape& u) noexcept {
   reading_order order;
-  if (rows <= few_rows) order.together = chunk_blocks;
-  if (!reading_binds(rows, k_bytes)) return order;
+  if (u.rows <= few_rows) order.together = chunk_blocks;
+  if (!reading_binds(u.rows, u.k_bytes)) return order;
   order.in_turn = true;
-  if (rows > 1 && v_bytes == 4) order.step = 2 * row_group;
-  if (keys == key_order::rows)
-    order.ahead = rows == 1 && k_bytes == 4 ? 0 : std::clamp<std::int64_t>(block_keys * rows / k_bytes, 16, block_keys);
-  if (rows == 1 && in_one_pass) order.values_ahead = 0;
+  if (u.rows > 1 && u.v_bytes == 4) order.step = row_group;
+  if (u.keys == key_order::rows)
+    order.ahead =
+        u.rows == 1 && u.k_bytes == 4 ? 0 : std::clamp<std::int64_t>(block_keys * u.rows / u.k_bytes, 16, block_keys);
+  if (u.rows == 1 && u.in_one_pass) order.values_ahead = 0;
   return order;
 }
 
-/// For a unit of several KV heads, whose keys and values lie interleaved: they are visited a few tokens at a time, so
-/// that memory is read in the order it lies. The more rows share a key, the less that matters, and the more often sums
-/// would be stored between. (A single row has as many memory pages open whether or not keys are scored in turn.)
-[[nodiscard]] inline reading_order order_of_heads(std::int64_t heads, std::int64_t rows, std::int64_t head_dim,
-                                                  std::int64_t k_bytes) noexcept {
+/// For several KV heads, whose keys and values lie interleaved: they are visited a few tokens at a time, so that memory
+/// is read in the order it lies. The more rows share a key, the less that matters, and the more often sums would be
+/// stored between. A single row has as many memory pages open whether or not keys are scored in turn, and so little to
+/// do with each that it waits for several translations at once without being told to.
+[[nodiscard]] inline reading_order order_of_heads(const unit_shape& u) noexcept {
   reading_order order;
-  order.in_turn = reading_binds(rows, k_bytes) && rows > 1;
-  const std::int64_t token_bytes = heads * head_dim * k_bytes;
-  const std::int64_t step_bytes = 4 * 1024 * std::clamp<std::int64_t>(rows, 8, 32);
+  order.in_turn = reading_binds(u.rows, u.k_bytes) && u.rows > 1;
+  if (u.rows == 1) order.pages = 0;
+  const std::int64_t token_bytes = u.heads * u.head_dim * u.k_bytes;
+  const std::int64_t step_bytes = 16 * 1024 * std::clamp<std::int64_t>(u.rows, 2, 8);
   while (order.step > row_group && order.step * token_bytes > step_bytes) order.step /= 2;
-  order.ahead = order.values_ahead = std::max<std::int64_t>(order.step, 16);
+  while (order.ahead > 2 * row_group && order.ahead * token_bytes > 128 * 1024) order.ahead /= 2;
+  order.values_ahead = order.ahead;
+  return order;
+}
+
+/// In a short unit, much is read before anything ahead of it was asked for: little of it, if that is near; and its pages
+/// would be waited for before anything is computed.
+[[nodiscard]] inline reading_order order_of(const unit_shape& u) noexcept {
+  reading_order order = u.heads > 1 ? order_of_heads(u) : order_of_one_head(u);
+  if (u.tokens >= 2 * chunk_tokens) return order;
+  order.pages = 0;
+  if (u.heads > 1) {
+    order.step = std::min(order.step, 2 * row_group);
+    order.ahead = order.values_ahead = 2 * row_group;
+  }
   return order;
 }
 

@@ -1,0 +1,79 @@
+// Reads one byte of each memory page that a unit is about to read, long before the rows in it. A processor may drop a
+// prefetch into a page it has no translation for, and where rows are read in order it waits for one translation after
+// the other; reads of many pages in a row wait for theirs together. The translations of eight neighbours share a line
+// of the page table, so each eighth page comes first: those lines are then waited for together as well.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "../kv/layout.hpp"
+#include "../model/arithmetic.hpp"
+#include "inputs.hpp"
+#include "work.hpp"
+
+GQA_NAMESPACE_BEGIN
+
+namespace detail {
+
+template <kv_layout Layout>
+class page_touch {
+ public:
+  /// The keys and values of `u` at positions [begin, end), about `pages` at a time; none at all where that is 0.
+  page_touch(const Layout& layout, const step_inputs& in, const unit& u, std::int64_t begin, std::int64_t end,
+             std::int64_t pages) noexcept
+      : layout_(layout), seq_(u.seq), heads_(u.heads), next_(begin), end_(pages > 0 ? end : begin) {
+    const std::int64_t k_rows = layout.order() == key_order::tiles ? tile_tokens : 1;  // tokens at one stride
+    keys_ = {in.key_head(u.head), in.k_bytes, in.k_head * in.k_bytes, in.head_dim * in.k_bytes * k_rows,
+             rows_of_a_page(layout.k_strides().token * in.k_bytes) * k_rows};
+    values_ = {in.value_head(u.head), in.v_bytes, in.v_head * in.v_bytes, in.v_head_dim * in.v_bytes,
+               rows_of_a_page(layout.v_strides().token * in.v_bytes)};
+    const std::int64_t token_bytes = heads_ * (in.head_dim * in.k_bytes + in.v_head_dim * in.v_bytes);
+    burst_ = std::clamp(pages * page_bytes / token_bytes, block_keys, 4 * chunk_tokens);
+  }
+
+  /// Everything before `position`, and more where that is not yet a burst.
+  void reach(std::int64_t position) noexcept {
+    if (position <= next_ || next_ >= end_) return;
+    const std::int64_t last = std::min(std::max(position, next_ + burst_), end_);
+    for (std::int64_t i = 0; i < pages_of_a_line; ++i) {
+      for (std::int64_t t = next_ + i * keys_.tokens; t < last; t += pages_of_a_line * keys_.tokens)
+        touch(keys_, layout_.run_at(seq_, t).k);
+      for (std::int64_t t = next_ + i * values_.tokens; t < last; t += pages_of_a_line * values_.tokens)
+        touch(values_, layout_.run_at(seq_, t).v);
+    }
+    next_ = last;
+  }
+
+ private:
+  static constexpr std::int64_t page_bytes = 4096;  ///< of the smallest; larger ones are touched more than once
+  static constexpr std::int64_t pages_of_a_line = 8;
+
+  struct rows {
+    const char* base = nullptr;
+    std::int64_t element = 0, head = 0, row = 0;  ///< bytes: of an element, from head to head, of a row
+    std::int64_t tokens = 1;                      ///< that a page holds
+  };
+
+  static std::int64_t rows_of_a_page(std::int64_t stride) noexcept {
+    return stride == 0 ? block_keys : std::clamp<std::int64_t>(page_bytes / stride, 1, block_keys);
+  }
+
+  void touch(const rows& r, std::int64_t element) const noexcept {
+    const char* row = r.base + element * r.element;
+    const std::int64_t heads = r.head == 0 ? heads_ : std::max<std::int64_t>(page_bytes / r.head, 1);
+    for (std::int64_t h = 0; h < heads_; h += heads)
+      for (std::int64_t at = 0; at < r.row; at += page_bytes)
+        static_cast<void>(*static_cast<const volatile char*>(row + h * r.head + at));
+  }
+
+  const Layout& layout_;
+  const std::int64_t seq_, heads_;
+  rows keys_, values_;
+  std::int64_t next_, end_;  ///< the first position not yet touched, and the last of all
+  std::int64_t burst_ = 0;   ///< tokens
+};
+
+}  // namespace detail
+
+GQA_NAMESPACE_END
