@@ -193,15 +193,17 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
           expected[r * block_keys + c] = 0.3f * dot_by_contract(&q[r * padded], &k[c * dim], dim);
       const auto bytes = [](const std::vector<float>& v) { return reinterpret_cast<const char*>(v.data()); };
       for (const kernel_table* t : tables()) {
-        std::vector<float> in_tiles(gqa::round_up(rows, t->row_tile) * padded), panels(block_keys * padded);
-        for (std::int64_t r = 0; r < rows; ++r)
-          t->load_query(&q[r * padded], dim, padded,
-                        &in_tiles[r / t->row_tile * t->row_tile * padded + r % t->row_tile], 1, t->row_tile);
+        std::vector<float> in_tiles(gqa::round_up(rows, t->row_tile) * padded + 7), panels(block_keys * padded);
+        for (std::int64_t first = 0; first < rows; first += t->row_tile) {
+          const void* tile[gqa::max_row_tile];
+          for (std::int64_t r = 0; r < t->row_tile; ++r) tile[r] = &q[std::min(first + r, rows - 1) * padded];
+          t->pack_queries(tile, dim, padded, &in_tiles[first * padded]);
+        }
         std::vector<float> in_dot_tiles(rows * padded);
         for (std::int64_t first = 0, n; first < rows; first += n) {
           n = gqa::dot_tile_rows(rows - first);
           for (std::int64_t r = 0; r < n; ++r)
-            t->load_query(&q[(first + r) * padded], dim, padded, &in_dot_tiles[first * padded + r * 8], 8, n * 8);
+            t->load_query(&q[(first + r) * padded], dim, padded, &in_dot_tiles[first * padded + r * 8], n);
         }
         const auto same = [&](const std::vector<float>& s, const char* form) {
           EXPECT_EQ(std::memcmp(s.data(), expected.data(), expected.size() * 4), 0)

@@ -73,13 +73,11 @@ GQA_INLINE const char* row_of(const row_set& rows, const row_run& run, std::int6
 /// head_dim, up to whole groups of the contract's lanes: how far queries and panels are padded with zeros.
 GQA_INLINE std::int64_t padded(std::int64_t dim) { return (dim + score_lanes - 1) / score_lanes * score_lanes; }
 
+/// One row of q into its place in a tile of dot products: [padded dim / 8][rows of the tile][8].
 template <element Q>
 GQA_ENTRY void load_query(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
-                          std::int64_t run, std::int64_t stride) noexcept {
+                          std::int64_t tile_rows) noexcept {
   const char* p = (const char*)source;
-  for (std::int64_t d = 0; d < padded_dim; d += run, destination += stride) {
-    if (run == 8 && d + 8 <= dim) store8(destination, widen8<Q>(p + d * size_of<Q>));
-    else
-      for (std::int64_t i = 0; i < run; ++i) destination[i] = d + i < dim ? widen_one<Q>(p + (d + i) * size_of<Q>) : 0;
-  }
+  for (std::int64_t d = 0; d < padded_dim; d += 8, destination += tile_rows * 8)
+    store8(destination, d + 8 <= dim ? widen8<Q>(p + d * size_of<Q>) : widen8_tail<Q>(p + d * size_of<Q>, dim - d));
 }

@@ -1,4 +1,5 @@
-// Tiles that many rows share are widened once into f32 scratch: keys as panels [dim][16], values as rows.
+// Tiles that many rows share are widened once into f32 scratch: keys as panels [dim][16], values as rows; and the rows
+// that share them: q as panels [dim][row_tile].
 
 /// 8 keys x `dim` into columns of a panel; rows of the panel up to the next multiple of 8 are zero.
 template <element E>
@@ -72,4 +73,25 @@ GQA_ENTRY bool values_finite(const row_set& values, std::int64_t dim) noexcept {
   std::int32_t any = 0;
   for (int i = 0; i < width; ++i) any |= worst[i];
   return any == 0;
+}
+
+/// row_tile rows of q as a panel [padded dim][row_tile]. Eight are stored at a time: what goes past the last row is
+/// written over by the next d, and after the last d there must be room for up to 7 more.
+template <element Q>
+GQA_ENTRY void pack_queries(const void* const* rows, std::int64_t dim, std::int64_t padded_dim, float* panel) noexcept {
+  static_assert(row_tile <= max_row_tile);
+  constexpr int groups = (row_tile + 7) / 8;
+  for (std::int64_t d = 0; d < padded_dim; d += 8) {
+    vec8 x[groups][8];
+    GQA_UNROLL(2)
+    for (int g = 0; g < groups; ++g) {
+      for (int i = 0; i < 8; ++i) {
+        const char* p = (const char*)rows[8 * g + i < row_tile ? 8 * g + i : 0] + d * size_of<Q>;
+        x[g][i] = dim - d >= 8 ? widen8<Q>(p) : widen8_tail<Q>(p, dim - d);
+      }
+      transpose8(x[g]);
+    }
+    for (int i = 0; i < 8; ++i)
+      for (int g = 0; g < groups; ++g) store8(panel + (d + i) * row_tile + 8 * g, x[g][i]);
+  }
 }

@@ -81,10 +81,15 @@ GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row) {
 
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
-  for (std::int64_t row = 0; row < a.rows; row += dot_tile_rows(a.rows - row)) switch (dot_tile_rows(a.rows - row)) {
-      case 4: dot_rows_of<E, 4>(a, row); break;
-      case 3: dot_rows_of<E, 3>(a, row); break;
-      case 2: dot_rows_of<E, 2>(a, row); break;
-      default: dot_rows_of<E, 1>(a, row);
+  score_args rest = a;  // for later rows, which find what comes next fetched already
+  rest.keys.ahead = rest.keys.again = a.keys.offsets;
+  for (std::int64_t row = 0; row < a.rows; row += dot_tile_rows(a.rows - row)) {
+    const score_args& b = row == 0 ? a : rest;
+    switch (dot_tile_rows(a.rows - row)) {
+      case 4: dot_rows_of<E, 4>(b, row); break;
+      case 3: dot_rows_of<E, 3>(b, row); break;
+      case 2: dot_rows_of<E, 2>(b, row); break;
+      default: dot_rows_of<E, 1>(b, row);
     }
+  }
 }

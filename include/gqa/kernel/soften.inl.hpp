@@ -18,15 +18,13 @@ GQA_INLINE void scale_row(float* x, std::int64_t n, float factor) {
   for (std::int64_t i = 0; i < n; i += width) vstore(x + i, vload(x + i) * vset(factor));
 }
 
+/// The row's maximum over this block and before, and what was summed before brought down to it.
 template <bool Hidden>
-GQA_INLINE void soften_row(const soften_args& a, float* s, float& m, float* l, float* o) {
+GQA_INLINE void raise_maximum(const soften_args& a, const float* s, float& m, float* l, float* o) {
   vec high = vload(s + a.begin);
   for (std::int64_t i = a.begin + width; i < a.end; i += width) high = vmax(high, vload(s + i));
   const float top = highest_lane(high);
-  if (Hidden && is_minus_inf(top)) {
-    for (std::int64_t i = a.begin; i < a.end; i += width) vstore(s + i, vfloat(viset(INT32_MIN)));
-    return;
-  }
+  if (Hidden && is_minus_inf(top)) return;  // sees nothing here
   const float n = split_exponent(vset(top)).n[0];
   if (is_minus_inf(m)) {
     m = n;
@@ -36,6 +34,10 @@ GQA_INLINE void soften_row(const soften_args& a, float* s, float& m, float* l, f
     scale_row(o, a.o_stride, shrink);
     m = n;
   }
+}
+
+template <bool Hidden>
+GQA_INLINE void weights_of_row(const soften_args& a, float* s, float m, float* l) {
   const vec base = vset(m);
   constexpr int sums = sum_lanes / width;
   vec sum[sums];
@@ -59,14 +61,22 @@ GQA_INLINE void soften_row(const soften_args& a, float* s, float& m, float* l, f
   for (int j = 0; j < sums; ++j) vstore(l + j * width, sum[j]);
 }
 
-GQA_ENTRY void soften(const soften_args& a) noexcept {
-  for (std::int64_t r = 0; r < a.rows; ++r) {
-    float* s = a.s + r * block_keys;
-    float* l = a.l + r * sum_lanes;
-    float* o = a.o + r * a.o_stride;
-    if (a.hidden) soften_row<true>(a, s, a.m[r], l, o);
-    else soften_row<false>(a, s, a.m[r], l, o);
+/// The maxima of several rows first: they branch, and a wrong guess would throw away the exponentials under way.
+template <bool Hidden>
+GQA_INLINE void soften_rows(const soften_args& a) {
+  constexpr std::int64_t together = 16;  // whose scores stay in the first level of cache
+  for (std::int64_t first = 0; first < a.rows; first += together) {
+    const std::int64_t last = first + together < a.rows ? first + together : a.rows;
+    for (std::int64_t r = first; r < last; ++r)
+      raise_maximum<Hidden>(a, a.s + r * block_keys, a.m[r], a.l + r * sum_lanes, a.o + r * a.o_stride);
+    for (std::int64_t r = first; r < last; ++r)
+      weights_of_row<Hidden>(a, a.s + r * block_keys, a.m[r], a.l + r * sum_lanes);
   }
+}
+
+GQA_ENTRY void soften(const soften_args& a) noexcept {
+  if (a.hidden) soften_rows<true>(a);
+  else soften_rows<false>(a);
 }
 
 // The modifiers work on whole vectors: a row of S has room for them, and columns past n hold no score yet or a hidden

@@ -1,13 +1,18 @@
 // The partial state (o, m, l) of a row: sums relative to 2^m. Its identity is m = -inf; its law is merge; finish turns
 // it into the output.
 
+/// Each row's 16 lanes summed up pairwise, four rows at a time.
 GQA_ENTRY void fold_sums(const float* lanes, std::int64_t rows, float* l) noexcept {
-  for (std::int64_t r = 0; r < rows; ++r, lanes += sum_lanes) {
-    float x[sum_lanes];
-    __builtin_memcpy(x, lanes, sizeof x);
-    for (int n = sum_lanes / 2; n > 0; n /= 2)
-      for (int i = 0; i < n; ++i) x[i] = x[2 * i] + x[2 * i + 1];
-    l[r] = x[0];
+  for (std::int64_t r = 0; r < rows; r += 4) {
+    vec8 pairs[4];
+    GQA_UNROLL(4)
+    for (int i = 0; i < 4; ++i) {
+      const float* x = lanes + (r + i < rows ? r + i : r) * sum_lanes;
+      pairs[i] = add_pairs8(load8(x), load8(x + 8));
+    }
+    float halves[8];
+    store8(halves, add_halves8(add_pairs8(pairs[0], pairs[1]), add_pairs8(pairs[2], pairs[3])));
+    for (int i = 0; i < 4 && r + i < rows; ++i) l[r + i] = halves[2 * i] + halves[2 * i + 1];
   }
 }
 
@@ -43,8 +48,13 @@ GQA_ENTRY void merge(const state_rows& into, const state_rows& from, std::int64_
 template <element Out>
 GQA_INLINE void store_output(const float* o, float l, std::int64_t dim, void* out) {
   for (std::int64_t d = 0; d < dim; d += width) {
+    const vec x = vload(o + d) / vset(l) + vset(0.0f);  // -0 becomes +0
+    if (Out == element::f32 && dim - d >= width) {
+      vstore((float*)out + d, x);
+      continue;
+    }
     float quotient[width];
-    vstore(quotient, vload(o + d) / vset(l) + vset(0.0f));  // -0 becomes +0
+    vstore(quotient, x);
     const std::int64_t n = dim - d < width ? dim - d : width;
     if constexpr (Out == element::f32) {
       __builtin_memcpy((float*)out + d, quotient, (std::size_t)n * sizeof(float));

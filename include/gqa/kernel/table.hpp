@@ -75,16 +75,19 @@ struct state_rows {
   std::int64_t o_stride;
 };
 
+inline constexpr std::int64_t max_row_tile = 16;
+
 struct kernel_table {
   isa target;
-  std::int64_t row_tile;       ///< query rows of a panel product's register tile
+  std::int64_t row_tile;       ///< query rows of a panel product's register tile, at most max_row_tile
   std::int64_t dot_rows;       ///< up to so many rows, dot products along head_dim beat packing the keys
   std::int64_t value_columns;  ///< up to so many, a single row reads a value's columns in one pass, or nearly
 
-  // q: f32 from the query's type, zero up to padded_dim; element j at destination[j / run * stride + j % run], with a
-  // run of 1 or 8
+  // q: f32 from the query's type, zero up to padded_dim; in tiles for dot products, or in panels of row_tile rows, with
+  // room for 7 floats behind a panel
   void (*load_query)(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
-                     std::int64_t run, std::int64_t stride) noexcept;
+                     std::int64_t tile_rows) noexcept;
+  void (*pack_queries)(const void* const* rows, std::int64_t dim, std::int64_t padded_dim, float* panel) noexcept;
   // K
   void (*score_dot)(const score_args&) noexcept;    ///< few rows, keys as rows
   void (*score_tiles)(const score_args&) noexcept;  ///< few rows, keys in dim-major tiles

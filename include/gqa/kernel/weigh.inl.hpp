@@ -40,10 +40,11 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     GQA_UNROLL(8)
     for (int c = 0; c < C; ++c) acc[r * C + c] = vload(o + r * a.o_stride + c * width);
   }
+  const bool first = p == a.p;  // later rows find what comes next fetched already
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   for (std::int64_t i = 0; i < a.values.count;) {
     const row_run run = run_from(a.values, i);
-    const char *v = run.row + at, *ahead = run.ahead + at, *again = run.again + at;
+    const char *v = run.row + at, *ahead = first ? run.ahead + at : v, *again = first ? run.again + at : v;
     for (const std::int64_t end = i + run.count; i < end; ++i, v += stride, ahead += stride, again += stride)
       weigh_value<E, R, C, Partial>(v, ahead, again, p + i, elements, acc);
   }

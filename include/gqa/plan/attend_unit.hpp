@@ -72,14 +72,22 @@ class unit_walk {
 
   void load_queries() noexcept {
     const kernel_table& k = *in_.kernels;
+    const auto row = [&](std::int64_t h, std::int64_t r) noexcept {
+      return in_.q_row(unit_.seq, unit_.token + r / group_, (unit_.head + h) * group_ + r % group_);
+    };
     for (std::int64_t h = 0; h < unit_.heads; ++h) {
       float* q = work_.q + h * padded_tile_rows() * in_.padded_dim;
       for (std::int64_t first = 0, n; first < head_rows_; first += n, q += n * in_.padded_dim) {
-        n = panels_ ? k.row_tile : dot_tile_rows(head_rows_ - first);
-        const std::int64_t run = panels_ ? 1 : score_lanes;
-        for (std::int64_t r = first; r < std::min(first + n, head_rows_); ++r)
-          k.load_query(in_.q_row(unit_.seq, unit_.token + r / group_, (unit_.head + h) * group_ + r % group_),
-                       in_.head_dim, in_.padded_dim, q + (r - first) * run, run, n * run);
+        if (panels_) {
+          const void* rows[max_row_tile];
+          n = k.row_tile;
+          for (std::int64_t r = 0; r < n; ++r) rows[r] = row(h, std::min(first + r, head_rows_ - 1));
+          k.pack_queries(rows, in_.head_dim, in_.padded_dim, q);
+        } else {
+          n = dot_tile_rows(head_rows_ - first);
+          for (std::int64_t r = 0; r < n; ++r)
+            k.load_query(row(h, first + r), in_.head_dim, in_.padded_dim, q + r * score_lanes, n);
+        }
       }
     }
   }
@@ -146,11 +154,11 @@ class unit_walk {
   [[nodiscard]] float* scores(std::int64_t head) const noexcept { return s_ + head * head_rows_ * block_keys; }
 
   void score_by_rows(const key_block& b) noexcept {
-    for (std::int64_t c = b.begin; c < b.end; c += order_.step)
+    for (std::int64_t c = b.begin; c < b.end; c += order_.key_step)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
         in_.kernels->score_dot({work_.q + h * head_rows_ * in_.padded_dim, head_rows_,
-                                keys(b, h, c, std::min(order_.step, b.end - c)), in_.head_dim, in_.scale, scores(h) + c,
-                                order_.in_turn});
+                                keys(b, h, c, std::min(order_.key_step, b.end - c)), in_.head_dim, in_.scale,
+                                scores(h) + c, order_.in_turn});
   }
 
   void score_by_panels(const key_block& b, bool even) noexcept {

@@ -14,7 +14,8 @@ namespace detail {
 
 /// Tokens in multiples of row_group; those to prefetch ahead, of two: what was dropped is asked for again half way.
 struct reading_order {
-  std::int64_t step = block_keys;          ///< tokens that a kernel works on at a time
+  std::int64_t key_step = block_keys;      ///< keys that a kernel scores at a time
+  std::int64_t step = block_keys;          ///< values that it weighs at a time
   std::int64_t ahead = block_keys;         ///< tokens between a key's prefetch and its use; 0 leaves it to the hardware
   std::int64_t values_ahead = block_keys;  ///< the same of a value
   std::int64_t together = 1;               ///< blocks whose keys are all read before the first one's values
@@ -38,8 +39,9 @@ struct unit_shape {
 };
 
 /// For one KV head. With few rows, keys are all read a chunk at a time before its values, since each change from one
-/// stream to the other costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn, which
-/// is what those follow; otherwise several keys side by side load a query less often. Several rows take an f32 value in
+/// stream to the other costs the hardware's prefetchers a new start; more rows read keys several times, so few at a
+/// time that they stay in the first level of cache. Where reading binds, keys are scored in turn, which is what the
+/// hardware follows; otherwise several keys side by side load a query less often. Several rows take an f32 value in
 /// several passes: all of them over a few tokens, while their memory page is open.
 ///
 /// What a single row reads from end to end, as it does f32 keys in rows and values that it takes in one pass, is best
@@ -47,6 +49,8 @@ struct unit_shape {
 [[nodiscard]] inline reading_order order_of_one_head(const unit_shape& u) noexcept {
   reading_order order;
   if (u.rows <= few_rows) order.together = chunk_blocks;
+  else
+    while (order.key_step > row_group && order.key_step * u.head_dim * u.k_bytes > 4096) order.key_step /= 2;
   if (!reading_binds(u.rows, u.k_bytes)) return order;
   order.in_turn = true;
   if (u.rows > 1 && u.v_bytes == 4) order.step = row_group;
@@ -68,19 +72,21 @@ struct unit_shape {
   const std::int64_t token_bytes = u.heads * u.head_dim * u.k_bytes;
   const std::int64_t step_bytes = 16 * 1024 * std::clamp<std::int64_t>(u.rows, 2, 8);
   while (order.step > row_group && order.step * token_bytes > step_bytes) order.step /= 2;
+  order.key_step = order.step;
   while (order.ahead > 2 * row_group && order.ahead * token_bytes > 128 * 1024) order.ahead /= 2;
   order.values_ahead = order.ahead;
   return order;
 }
 
-/// In a short unit, much is read before anything ahead of it was asked for: little of it, if that is near; and its pages
-/// would be waited for before anything is computed.
+/// Where many rows share a key, reading it is nothing. In a short unit, much is read before anything ahead of it was
+/// asked for: little of it, if that is near; and its pages would be waited for before anything is computed.
 [[nodiscard]] inline reading_order order_of(const unit_shape& u) noexcept {
   reading_order order = u.heads > 1 ? order_of_heads(u) : order_of_one_head(u);
+  if (u.rows > 128) order.pages = 0;
   if (u.tokens >= 2 * chunk_tokens) return order;
   order.pages = 0;
   if (u.heads > 1) {
-    order.step = std::min(order.step, 2 * row_group);
+    order.key_step = order.step = std::min(order.step, 2 * row_group);
     order.ahead = order.values_ahead = 2 * row_group;
   }
   return order;

@@ -61,8 +61,9 @@ struct chunk_list {
   return c;
 }
 
-inline constexpr std::int64_t rows_of_a_tile = 192;  ///< rows that share packed keys: q, o and S of a unit fit in L2
-inline constexpr std::int64_t rows_of_a_unit = 256;  ///< rows a unit over several KV heads may reach
+/// Rows a unit may reach: those that share packed keys, so many that packing is little, so few that their q, o and S
+/// fit in the second level of cache.
+inline constexpr std::int64_t rows_of_a_unit = 256;
 
 /// Rows a unit can have: what scratch must hold.
 [[nodiscard]] inline std::int64_t max_unit_rows(std::int64_t q_heads, std::int64_t group,
@@ -80,9 +81,7 @@ inline constexpr std::int64_t rows_of_a_unit = 256;  ///< rows a unit over sever
   const bool few = q_len <= rows_of_a_unit / group;
   if (interleaved && few)
     w.unit_heads = std::clamp<std::int64_t>(rows_of_a_unit / (std::max<std::int64_t>(q_len, 1) * group), 1, kv_heads);
-  w.unit_tokens = w.unit_heads > 1 || q_len * group <= rows_of_a_unit
-                      ? std::max<std::int64_t>(q_len, 1)
-                      : std::max<std::int64_t>(rows_of_a_tile / group, 1);
+  w.unit_tokens = std::max<std::int64_t>(few ? q_len : rows_of_a_unit / group, 1);
   return w;
 }
 

@@ -34,6 +34,7 @@ struct workspace_shape {
   std::int64_t states = 0;
 
   [[nodiscard]] checked state_floats() const noexcept { return checked(rows) * (v_stride + 2); }
+  /// Each head's rows go up to a whole row tile, and the last panel's stores a little further.
   [[nodiscard]] checked query_floats() const noexcept {
     return (checked(rows) + 16 * std::min(rows, heads)) * padded_dim;
   }
