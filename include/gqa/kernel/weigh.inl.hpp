@@ -5,10 +5,15 @@
 inline constexpr int value_vectors = 8;
 inline constexpr std::int64_t value_columns = value_vectors * width;
 
-// The same for 2 to 4 rows, as measured: wide tiles broadcast fewer weights, which pays
-// where 16-bit values must be widened first; f32, bound by reading, gains from narrow ones.
-template <element E>
-inline constexpr int few_vectors = width == 16 && E != element::f32 ? 4 : 2;
+/// The same for 2 to 4 rows, as measured: wide tiles broadcast fewer weights and hide more latency, as far as there are
+/// registers, of which 16-bit values need some to widen; 4 rows of f32 on AVX-512, bound by reading, gain from narrow
+/// ones.
+template <element E, int R>
+constexpr int few_vectors() {
+  if (width == 16) return E == element::f32 && R != 3 ? 2 : 4;
+  if (width == 8) return R == 2 ? 4 : E != element::f32 ? 2 : R == 3 ? 4 : 3;
+  return 2;
+}
 
 /// acc[r * C + c] += p[r] * vector c of the value at v; of its last `elements`, where it is partial.
 template <element E, int R, int C, bool Partial>
@@ -76,7 +81,7 @@ GQA_INLINE void weigh_many(const weigh_args& a) {
 /// R rows: a single one in the widest tiles, more in those of few_vectors.
 template <element E, int R>
 GQA_INLINE void weigh_few(const weigh_args& a) {
-  constexpr int C = R == 1 ? value_vectors : few_vectors<E>;
+  constexpr int C = R == 1 ? value_vectors : few_vectors<E, R>();
   const float* p = a.p;
   float* o = a.o;
   std::int64_t column = 0;
