@@ -124,7 +124,9 @@ GQA_ENTRY void score_panels(const score_args& a) noexcept {
   const std::int64_t panels = a.keys.count / panel_keys;
   constexpr int together = wide / panel_vectors;  // panels of a wide tile
   std::int64_t i = 0;
-  for (; (together == 1 || a.rows == 1 || a.rows > 4) && i + together <= panels; i += together) {
+  // 2 to 4 rows have registers for more lanes of a single tile, and so read it in fewer passes.
+  const bool several = together == 1 || a.rows == 1 || a.rows > 4;
+  for (; several && i + together <= panels; i += together) {
     const char *k[together], *ahead[together];
     for (int j = 0; j < together; ++j) {
       k[j] = a.keys.base + a.keys.offsets[i + j];

@@ -48,9 +48,11 @@ struct unit_shape {
 /// left to the hardware altogether: prefetching by hand takes the place of reads.
 [[nodiscard]] inline reading_order order_of_one_head(const unit_shape& u) noexcept {
   reading_order order;
-  if (u.rows <= few_rows) order.together = chunk_blocks;
-  else
+  if (u.rows <= few_rows) {
+    order.together = chunk_blocks;
+  } else {
     while (order.key_step > row_group && order.key_step * u.head_dim * u.k_bytes > 4096) order.key_step /= 2;
+  }
   if (!reading_binds(u.rows, u.k_bytes)) return order;
   order.in_turn = true;
   if (u.rows > 1 && u.v_bytes == 4) order.step = row_group;
