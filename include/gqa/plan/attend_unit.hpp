@@ -41,9 +41,7 @@ class unit_walk {
     };
     last = std::min(last, chunks_.size());  // a unit that sees nothing has one cell and no chunk
     block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, order_.together);
-    const std::int64_t begin = first < last ? std::max(chunks_[first] * chunk_tokens, keys_.begin) : 0;
-    const std::int64_t end = first < last ? std::min((chunks_[last - 1] + 1) * chunk_tokens, keys_.end) : 0;
-    page_touch pages(layout_, in_, unit_, begin, end, order_.pages);
+    page_touch pages(layout_, in_, unit_, positions_of(keys_, chunks_, first, last), order_.pages);
     for (std::int64_t cell = first; cell < last; ++cell) {
       merge_ready(pending, left, chunks_[cell], merge_two);
       state_ = work_.state(region, pending.count);

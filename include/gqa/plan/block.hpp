@@ -17,11 +17,6 @@ GQA_NAMESPACE_BEGIN
 
 namespace detail {
 
-struct interval {
-  std::int64_t begin = 0, end = 0;
-  [[nodiscard]] bool empty() const noexcept { return begin >= end; }
-};
-
 /// One block. Columns count from its first position, a multiple of 64.
 struct key_block {
   std::int64_t position = 0;  ///< of column 0

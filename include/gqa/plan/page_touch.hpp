@@ -19,10 +19,11 @@ namespace detail {
 template <kv_layout Layout>
 class page_touch {
  public:
-  /// The keys and values of `u` at positions [begin, end), about `pages` at a time; none at all where that is 0.
-  page_touch(const Layout& layout, const step_inputs& in, const unit& u, std::int64_t begin, std::int64_t end,
+  /// The keys and values of `u` at `positions`, about `pages` at a time; none at all where that is 0.
+  page_touch(const Layout& layout, const step_inputs& in, const unit& u, interval positions,
              std::int64_t pages) noexcept
-      : layout_(layout), seq_(u.seq), heads_(u.heads), next_(begin), end_(pages > 0 ? end : begin) {
+      : layout_(layout), seq_(u.seq), heads_(u.heads), next_(positions.begin),
+        end_(pages > 0 ? positions.end : positions.begin) {
     const std::int64_t k_rows = layout.order() == key_order::tiles ? tile_tokens : 1;  // tokens at one stride
     keys_ = {in.key_head(u.head), in.k_bytes, in.k_head * in.k_bytes, in.head_dim * in.k_bytes * k_rows,
              rows_of_a_page(layout.k_strides().token * in.k_bytes) * k_rows};

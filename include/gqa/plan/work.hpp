@@ -61,6 +61,18 @@ struct chunk_list {
   return c;
 }
 
+struct interval {
+  std::int64_t begin = 0, end = 0;
+  [[nodiscard]] bool empty() const noexcept { return begin >= end; }
+};
+
+/// The positions in chunks[first] ... chunks[last - 1] that somebody sees, sink tokens aside.
+[[nodiscard]] inline interval positions_of(const visible_keys& v, const chunk_list& chunks, std::int64_t first,
+                                           std::int64_t last) noexcept {
+  if (first >= last) return {};
+  return {std::max(chunks[first] * chunk_tokens, v.begin), std::min((chunks[last - 1] + 1) * chunk_tokens, v.end)};
+}
+
 /// Rows a unit may reach: those that share packed keys, so many that packing is little, so few that their q, o and S
 /// fit in the second level of cache.
 inline constexpr std::int64_t rows_of_a_unit = 256;
