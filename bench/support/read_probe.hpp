@@ -43,7 +43,7 @@ inline constexpr std::array<read_variant, 10> read_variants = {{{1, 0},
 
 namespace detail {
 
-inline constexpr std::int64_t line = 64, block = 16 * line;
+inline constexpr std::int64_t line = 64, block = 16 * line, memory_page = 4096;
 
 /// `blocks` blocks from each stream, the streams in turn. Reading is all it does: the or of all words goes to `sink`.
 /// Each line's or waits for the one before: reads from memory that rush ahead of it come in slower, by half and more.
@@ -112,16 +112,15 @@ inline void read_streams(gqa::isa target, const std::byte* const* stream, int st
 
 /// One byte of each memory page from `p` to `end`, every eighth page first: their translations share a line of the table.
 inline void touch_pages(const std::byte* p, const std::byte* end) {
-  constexpr std::int64_t page = 4096;
   for (std::int64_t first = 0; first < 8; ++first)
-    for (std::int64_t at = first * page; at < end - p; at += 8 * page)
+    for (std::int64_t at = first * memory_page; at < end - p; at += 8 * memory_page)
       static_cast<void>(*static_cast<const volatile std::byte*>(p + at));
 }
 
 /// One segment, cut into streams of whole blocks; what is left over is read line by line.
 inline void read_segment(gqa::isa target, const std::byte* base, segment s, read_variant variant, std::uint64_t* sink) {
   if (variant.pages > 0) {
-    const std::int64_t burst = variant.pages * 4096;
+    const std::int64_t burst = variant.pages * memory_page;
     touch_pages(base + s.begin, base + std::min(s.begin + burst, s.end));
     for (segment part{s.begin, 0}; part.begin < s.end; part.begin = part.end) {
       part.end = std::min(part.begin + burst, s.end);

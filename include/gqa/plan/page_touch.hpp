@@ -10,6 +10,7 @@
 #include "../kv/layout.hpp"
 #include "../model/arithmetic.hpp"
 #include "inputs.hpp"
+#include "reading_order.hpp"
 #include "work.hpp"
 
 GQA_NAMESPACE_BEGIN
@@ -47,7 +48,7 @@ class page_touch {
   }
 
  private:
-  static constexpr std::int64_t page_bytes = 4096;  ///< of the smallest; larger ones are touched more than once
+  static constexpr std::int64_t page_bytes = memory_page_bytes;  // larger ones are touched more than once
   static constexpr std::int64_t pages_of_a_line = 8;
 
   struct rows {

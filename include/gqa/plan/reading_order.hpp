@@ -27,6 +27,7 @@ struct reading_order {
 /// takes long enough for the order to matter.
 [[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t k_bytes) noexcept { return rows <= k_bytes; }
 inline constexpr std::int64_t few_rows = 4;
+inline constexpr std::int64_t memory_page_bytes = 4096;  ///< of the smallest memory pages
 
 /// What decides the order in which a unit reads.
 struct unit_shape {
@@ -51,7 +52,8 @@ struct unit_shape {
   if (u.rows <= few_rows) {
     order.together = chunk_blocks;
   } else {
-    while (order.key_step > row_group && order.key_step * u.head_dim * u.k_bytes > 4096) order.key_step /= 2;
+    while (order.key_step > row_group && order.key_step * u.head_dim * u.k_bytes > memory_page_bytes)
+      order.key_step /= 2;
   }
   if (!reading_binds(u.rows, u.k_bytes)) return order;
   order.in_turn = true;
