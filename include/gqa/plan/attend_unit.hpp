@@ -9,7 +9,7 @@
 #include "../kv/layout.hpp"
 #include "block.hpp"
 #include "inputs.hpp"
-#include "page_touch.hpp"
+#include "page_prefetch.hpp"
 #include "reading_order.hpp"
 #include "work.hpp"
 #include "workspace.hpp"
@@ -41,13 +41,13 @@ class unit_walk {
     };
     last = std::min(last, chunks_.size());  // a unit that sees nothing has one cell and no chunk
     block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, order_.together);
-    page_touch pages(layout_, in_, unit_, positions_of(keys_, chunks_, first, last), order_.pages);
+    page_prefetch pages(layout_, in_, unit_, positions_of(keys_, chunks_, first, last), order_.pages);
     for (std::int64_t cell = first; cell < last; ++cell) {
       merge_ready(pending, left, chunks_[cell], merge_two);
       state_ = work_.state(region, pending.count);
       clear_state();
       for (; blocks.valid() && blocks.chunk() == chunks_[cell]; blocks.advance()) {
-        pages.reach(blocks.end_position() + block_keys);
+        pages.reach(blocks.end_position() + 2 * block_keys);
         attend_blocks(blocks);
       }
       in_.kernels->fold_sums(work_.l, rows_, state_.l);

@@ -20,7 +20,7 @@ struct reading_order {
   std::int64_t values_ahead = block_keys;  ///< the same of a value
   std::int64_t together = 1;               ///< blocks whose keys are all read before the first one's values
   bool in_turn = false;                    ///< each key from end to end before the next
-  std::int64_t pages = 128;                ///< memory pages touched at a time before what is in them (page_touch.hpp)
+  std::int64_t pages = 128;                ///< memory pages prefetched at a time (page_prefetch.hpp); 0: none
 };
 
 /// Up to as many rows as an element of K has bytes, reading a key takes longer than scoring it. Up to a few rows, it
@@ -82,13 +82,10 @@ struct unit_shape {
   return order;
 }
 
-/// Where many rows share a key, reading it is nothing. In a short unit, much is read before anything ahead of it was
-/// asked for: little of it, if that is near; and its pages would be waited for before anything is computed.
+/// In a short unit, much is read before anything ahead of it was asked for: little of it, if that is near.
 [[nodiscard]] inline reading_order order_of(const unit_shape& u) noexcept {
   reading_order order = u.heads > 1 ? order_of_heads(u) : order_of_one_head(u);
-  if (u.rows > 128) order.pages = 0;
   if (u.tokens >= 2 * chunk_tokens) return order;
-  order.pages = 0;
   if (u.heads > 1) {
     order.key_step = order.step = std::min(order.step, 2 * row_group);
     order.ahead = order.values_ahead = 2 * row_group;

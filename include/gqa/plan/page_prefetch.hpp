@@ -1,7 +1,7 @@
-// Reads one byte of each memory page that a unit is about to read, long before the rows in it. A processor may drop a
-// prefetch into a page it has no translation for, and where rows are read in order it waits for one translation after
-// the other; reads of many pages in a row wait for theirs together. The translations of eight neighbours share a line
-// of the page table, so each eighth page comes first: those lines are then waited for together as well.
+// Prefetches one line of each memory page that a unit is about to read, long before the rows in it. A processor may drop
+// a prefetch into a page it has no translation for, and where rows are read in order it waits for one translation after
+// the other; this fetches them while something else is computed. The translations of eight neighbours share a line of
+// the page table, so each eighth page comes first: the rest then find those lines in the cache.
 #pragma once
 
 #include <algorithm>
@@ -18,11 +18,11 @@ GQA_NAMESPACE_BEGIN
 namespace detail {
 
 template <kv_layout Layout>
-class page_touch {
+class page_prefetch {
  public:
   /// The keys and values of `u` at `positions`, about `pages` at a time; none at all where that is 0.
-  page_touch(const Layout& layout, const step_inputs& in, const unit& u, interval positions,
-             std::int64_t pages) noexcept
+  page_prefetch(const Layout& layout, const step_inputs& in, const unit& u, interval positions,
+                std::int64_t pages) noexcept
       : layout_(layout), seq_(u.seq), heads_(u.heads), next_(positions.begin),
         end_(pages > 0 ? positions.end : positions.begin) {
     const std::int64_t k_rows = layout.order() == key_order::tiles ? tile_tokens : 1;  // tokens at one stride
@@ -40,15 +40,15 @@ class page_touch {
     const std::int64_t last = std::min(std::max(position, next_ + burst_), end_);
     for (std::int64_t i = 0; i < pages_of_a_line; ++i) {
       for (std::int64_t t = next_ + i * keys_.tokens; t < last; t += pages_of_a_line * keys_.tokens)
-        touch(keys_, layout_.run_at(seq_, t).k);
+        fetch(keys_, layout_.run_at(seq_, t).k);
       for (std::int64_t t = next_ + i * values_.tokens; t < last; t += pages_of_a_line * values_.tokens)
-        touch(values_, layout_.run_at(seq_, t).v);
+        fetch(values_, layout_.run_at(seq_, t).v);
     }
     next_ = last;
   }
 
  private:
-  static constexpr std::int64_t page_bytes = memory_page_bytes;  // larger ones are touched more than once
+  static constexpr std::int64_t page_bytes = memory_page_bytes;  // larger ones are asked for more than once
   static constexpr std::int64_t pages_of_a_line = 8;
 
   struct rows {
@@ -61,18 +61,19 @@ class page_touch {
     return stride == 0 ? block_keys : std::clamp<std::int64_t>(page_bytes / stride, 1, block_keys);
   }
 
-  void touch(const rows& r, std::int64_t element) const noexcept {
+  /// Inlined by force: of a function that does nothing but prefetch, a compiler may drop the calls.
+  __attribute__((always_inline)) void fetch(const rows& r, std::int64_t element) const noexcept {
     const char* row = r.base + element * r.element;
     const std::int64_t heads = r.head == 0 ? heads_ : std::max<std::int64_t>(page_bytes / r.head, 1);
     for (std::int64_t h = 0; h < heads_; h += heads)
       for (std::int64_t at = 0; at < r.row; at += page_bytes)
-        static_cast<void>(*static_cast<const volatile char*>(row + h * r.head + at));
+        __builtin_prefetch(row + h * r.head + at, 0, 3);
   }
 
   const Layout& layout_;
   const std::int64_t seq_, heads_;
   rows keys_, values_;
-  std::int64_t next_, end_;  ///< the first position not yet touched, and the last of all
+  std::int64_t next_, end_;  ///< the first position not yet asked for, and the last of all
   std::int64_t burst_ = 0;   ///< tokens
 };
 
