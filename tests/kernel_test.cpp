@@ -174,7 +174,7 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
   std::mt19937 random(11);
   std::normal_distribution<float> normal;
   for (std::int64_t dim : {1, 3, 8, 15, 16, 20, 64, 80, 128, 129})
-    for (std::int64_t rows : {1, 2, 3, 4, 5, 6, 7, 12, 13, 29}) {
+    for (std::int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 29}) {
       const std::int64_t padded = gqa::round_up(dim, 8);
       std::vector<float> q(rows * padded), k(block_keys * dim), tiles(block_keys * dim);
       for (std::int64_t r = 0; r < rows; ++r)
@@ -201,7 +201,7 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
         }
         std::vector<float> in_dot_tiles(rows * padded);
         for (std::int64_t first = 0, n; first < rows; first += n) {
-          n = gqa::dot_tile_rows(rows - first);
+          n = gqa::dot_tile_rows(rows - first, t->dot_rows);
           for (std::int64_t r = 0; r < n; ++r)
             t->load_query(&q[(first + r) * padded], dim, padded, &in_dot_tiles[first * padded + r * 8], n);
         }

@@ -9,6 +9,9 @@ inline constexpr std::int64_t line_bytes = 64;  // what a prefetch brings
 /// Into the second level of cache: what comes next would push what is being read out of the first.
 GQA_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }
 
+/// Into the first: what comes at once.
+GQA_INLINE void prefetch_next(const char* p) { __builtin_prefetch(p, 0, 3); }
+
 template <element E>
 GQA_INLINE float widen_one(const char* p) {
   float x;

@@ -10,7 +10,7 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
   for (int c = 0; c < C; ++c) x[c] = left >= 8 ? widen8<E>(k[c] + at) : widen8_tail<E>(k[c] + at, left);
   GQA_UNROLL(8)
   for (int r = 0; r < R; ++r) {
-    const vec8 y = load8(q + r * 8);
+    const vec8 y = R > 2 && C > 1 ? hold8(load8(q + r * 8)) : load8(q + r * 8);
     GQA_UNROLL(4)
     for (int c = 0; c < C; ++c) acc[c * R + r] = fma8(y, x[c], acc[c * R + r]);
   }
@@ -73,7 +73,7 @@ template <element E, int R>
 GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row) {
   const float* q = a.q + row * padded(a.dim);
   float* s = a.s + row * block_keys;
-  constexpr int C = R > 2 ? dot_keys : 4;
+  constexpr int C = R > 4 ? dot_keys / 2 : R > 2 ? dot_keys : 4;
   if (a.dim * size_of<E> % line_bytes != 0) dot_tile<E, R, 1, false>(a, q, s);
   else if (C == 1 || a.in_turn) dot_tile<E, R, 1, true>(a, q, s);
   else dot_tile<E, R, C, true>(a, q, s);
@@ -83,9 +83,13 @@ template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
   score_args rest = a;  // for later rows, which find what comes next fetched already
   rest.keys.ahead = rest.keys.again = a.keys.offsets;
-  for (std::int64_t row = 0; row < a.rows; row += dot_tile_rows(a.rows - row)) {
+  for (std::int64_t row = 0, n; row < a.rows; row += n) {
     const score_args& b = row == 0 ? a : rest;
-    switch (dot_tile_rows(a.rows - row)) {
+    n = dot_tile_rows(a.rows - row, dot_rows);
+    switch (n) {
+      case 8:
+        if constexpr (dot_rows == 8) dot_rows_of<E, 8>(b, row);
+        break;
       case 4: dot_rows_of<E, 4>(b, row); break;
       case 3: dot_rows_of<E, 3>(b, row); break;
       case 2: dot_rows_of<E, 2>(b, row); break;

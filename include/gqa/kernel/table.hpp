@@ -27,14 +27,16 @@ struct row_set {
 };
 inline constexpr std::int64_t row_group = 8;
 
-/// Rows of a dot product's next tile, where so many are left: 4, then 3 and 2 rather than a single one at the end.
-[[nodiscard]] constexpr std::int64_t dot_tile_rows(std::int64_t left) noexcept {
+/// Rows of a dot product's next tile, where so many are left: `most` (4 or 8) or 4, then 3 and 2 rather than a single
+/// one at the end.
+[[nodiscard]] constexpr std::int64_t dot_tile_rows(std::int64_t left, std::int64_t most) noexcept {
+  if (left >= 8 && left != 9 && most == 8) return 8;
   return left == 5 || left == 6 ? 3 : left < 4 ? left : 4;
 }
 
 /// S[r][c] = scale * (q_r . k_c) for `rows` x `keys.count`; count is a multiple of 8.
 struct score_args {
-  /// In tiles of n rows, zero-padded. dot: [padded dim / 8][n][8], n = dot_tile_rows(rows left);
+  /// In tiles of n rows, zero-padded. dot: [padded dim / 8][n][8], n = dot_tile_rows(rows left, dot_rows);
   /// panels: [padded dim][n], n = row_tile.
   const float* q;
   std::int64_t rows;
@@ -80,7 +82,8 @@ inline constexpr std::int64_t max_row_tile = 16;
 struct kernel_table {
   isa target;
   std::int64_t row_tile;       ///< query rows of a panel product's register tile, at most max_row_tile
-  std::int64_t dot_rows;       ///< up to so many rows, dot products along head_dim beat packing the keys
+  std::int64_t dot_rows;       ///< query rows of a dot product's register tile
+  std::int64_t unpacked_rows;  ///< up to so many rows, keys are best read as they lie, not packed first
   std::int64_t value_columns;  ///< up to so many, a single row reads a value's columns in one pass, or nearly
 
   // q: f32 from the query's type, zero up to padded_dim; in tiles for dot products, or in panels of row_tile rows, with

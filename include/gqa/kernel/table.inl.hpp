@@ -1,12 +1,9 @@
-/// Packing widens 16-bit keys as well, so it pays for fewer rows.
-template <element K>
-inline constexpr int dot_limit = K == element::f32 ? dot_rows : dot_rows * 3 / 4;
-
 // The region's functions as one table for each combination of element types.
 template <element Q, element K, element V, element Out>
 inline constexpr kernel_table table = {region_isa,
                                        row_tile,
-                                       dot_limit<K>,
+                                       dot_rows,
+                                       unpacked_rows,
                                        value_columns,
                                        &load_query<Q>,
                                        &pack_queries<Q>,

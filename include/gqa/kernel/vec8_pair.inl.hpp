@@ -10,6 +10,7 @@ GQA_INLINE float highest_lane(vec x) {
 }
 
 GQA_INLINE vec8 load8(const float* p) { return {vload(p), vload(p + 4)}; }
+GQA_INLINE vec8 hold8(vec8 x) { return x; }
 GQA_INLINE vec8 scale8(vec8 x, float y) { return {x.low * y, x.high * y}; }
 GQA_INLINE vec8 zero8() { return {vec{}, vec{}}; }
 GQA_INLINE void store8(float* p, vec8 x) {

@@ -7,6 +7,12 @@ GQA_INLINE vec8 zero8() { return vec8{}; }
 GQA_INLINE void store8(float* p, vec8 x) { _mm256_storeu_ps(p, x); }
 GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return _mm256_fmadd_ps(a, b, c); }
 
+/// x, in a register: GCC would rather load it anew for each use, and loads would bind.
+GQA_INLINE vec8 hold8(vec8 x) {
+  asm("" : "+v"(x));
+  return x;
+}
+
 template <element E>
 GQA_INLINE vec8 widen8(const char* p) {
   if constexpr (E == element::f32) return _mm256_loadu_ps((const float*)p);

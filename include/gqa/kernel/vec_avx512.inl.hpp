@@ -6,8 +6,9 @@ inline constexpr int width = 16;
 inline constexpr int row_tile = 12;         // rows x 2 vectors: 24 accumulators
 inline constexpr int score_rows = 6;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 24;  // accumulators it may have
-inline constexpr int dot_keys = 4;          // keys of several rows side by side: up to 24 accumulators
-inline constexpr int dot_rows = 32;         // measured: a tie at 32 rows
+inline constexpr int dot_rows = 8;          // rows of a dot product's register tile, which read a key once
+inline constexpr int dot_keys = 4;          // keys of 4 rows side by side: up to 16 accumulators
+inline constexpr int unpacked_rows = 32;    // measured: a tie at 32 rows
 inline constexpr __mmask16 every_lane = 0xffff;
 
 GQA_INLINE vec vzero() { return vec{}; }

@@ -54,6 +54,7 @@ GQA_INLINE V fma_of(V a, V b, V c) {
 GQA_INLINE vec vfma(vec a, vec b, vec c) { return fma_of(a, b, c); }
 
 GQA_INLINE vec8 load8(const float* p) { return load_as<vec8>(p); }
+GQA_INLINE vec8 hold8(vec8 x) { return x; }
 GQA_INLINE vec8 scale8(vec8 x, float y) { return x * y; }
 GQA_INLINE vec8 zero8() { return vec8{}; }
 GQA_INLINE void store8(float* p, vec8 x) { __builtin_memcpy(p, &x, sizeof x); }

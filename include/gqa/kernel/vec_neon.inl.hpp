@@ -5,8 +5,9 @@ inline constexpr int width = 4;
 inline constexpr int row_tile = 6;          // rows x 4 vectors: 24 accumulators
 inline constexpr int score_rows = 6;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 24;  // accumulators it may have
-inline constexpr int dot_keys = 2;          // keys of several rows side by side
-inline constexpr int dot_rows = 8;
+inline constexpr int dot_rows = 4;          // rows of a dot product's register tile
+inline constexpr int dot_keys = 2;          // keys of 4 rows side by side
+inline constexpr int unpacked_rows = 8;
 
 GQA_INLINE vec vzero() { return vec{}; }
 GQA_INLINE vec vset(float x) { return vdupq_n_f32(x); }

@@ -15,17 +15,27 @@ constexpr int few_vectors() {
   return 2;
 }
 
-/// acc[r * C + c] += p[r] * vector c of the value at v; of its last `elements`, where it is partial.
-template <element E, int R, int C, bool Partial>
-GQA_INLINE void weigh_value(const char* v, const char* ahead, const char* again, const float* p, std::int64_t elements,
-                            vec* acc) {
+/// What is prefetched with C vectors of a value at v. Where few rows take a value in pieces, the next one, `beside`
+/// bytes further, comes along: asked for a part of each value only, the hardware would not follow.
+template <element E, int R, int C>
+GQA_INLINE void prefetch_value(const char* v, const char* ahead, const char* again, std::int64_t beside) {
+  constexpr int bytes = C * width * size_of<E>;
   GQA_UNROLL(8)
-  for (int c = 0; c < C; ++c) {
-    const int at = c * width * size_of<E>;
-    if (at % line_bytes != 0) continue;
+  for (int at = 0; at < bytes; at += line_bytes) {
     prefetch(ahead + at);
     if (R > 1 && R <= 8) prefetch(again + at);
   }
+  if (R > (width == 16 ? 4 : 1) || beside == 0) return;  // measured: AVX2's narrow tiles gain with one row only
+  GQA_UNROLL(8)
+  for (int at = 0; at < bytes; at += line_bytes) {
+    prefetch(ahead + beside + at);
+    if (R == 1) prefetch_next(v + beside + at);
+  }
+}
+
+/// acc[r * C + c] += p[r] * vector c of the value at v; of its last `elements`, where it is partial.
+template <element E, int R, int C, bool Partial>
+GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements, vec* acc) {
   vec x[C];
   GQA_UNROLL(8)
   for (int c = 0; c < C; ++c) x[c] = Partial ? widen_partial<E>(v, elements) : widen<E>(v + c * width * size_of<E>);
@@ -47,11 +57,14 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
   }
   const bool first = p == a.p;  // later rows find what comes next fetched already
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
+  const std::int64_t beside = a.dim > C * width ? C * width * size_of<E> : 0;
   for (std::int64_t i = 0; i < a.values.count;) {
     const row_run run = run_from(a.values, i);
     const char *v = run.row + at, *ahead = first ? run.ahead + at : v, *again = first ? run.again + at : v;
-    for (const std::int64_t end = i + run.count; i < end; ++i, v += stride, ahead += stride, again += stride)
-      weigh_value<E, R, C, Partial>(v, ahead, again, p + i, elements, acc);
+    for (const std::int64_t end = i + run.count; i < end; ++i, v += stride, ahead += stride, again += stride) {
+      prefetch_value<E, R, C>(v, ahead, again, beside);
+      weigh_value<E, R, C, Partial>(v, p + i, elements, acc);
+    }
   }
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {

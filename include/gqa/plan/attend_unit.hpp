@@ -25,7 +25,7 @@ class unit_walk {
       : in_(in), layout_(layout), unit_(u), seq_(line.sequences[u.seq]), work_(work), keys_(line.keys_of(u)),
         chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles),
-        panels_(tiles_ || head_rows_ > in.kernels->dot_rows), pack_values_(packing_pays(in, layout)),
+        panels_(tiles_ || head_rows_ > in.kernels->unpacked_rows), pack_values_(packing_pays(in, layout)),
         order_(order_of({u.heads, head_rows_, keys_.count(), in.head_dim, in.k_bytes, in.v_bytes, layout.order(),
                          in.v_head_dim <= in.kernels->value_columns})) {
     load_queries();
@@ -82,7 +82,7 @@ class unit_walk {
           for (std::int64_t r = 0; r < n; ++r) rows[r] = row(h, std::min(first + r, head_rows_ - 1));
           k.pack_queries(rows, in_.head_dim, in_.padded_dim, q);
         } else {
-          n = dot_tile_rows(head_rows_ - first);
+          n = dot_tile_rows(head_rows_ - first, k.dot_rows);
           for (std::int64_t r = 0; r < n; ++r)
             k.load_query(row(h, first + r), in_.head_dim, in_.padded_dim, q + r * score_lanes, n);
         }
@@ -161,7 +161,7 @@ class unit_walk {
 
   void score_by_panels(const key_block& b, bool even) noexcept {
     const kernel_table& k = *in_.kernels;
-    const bool pack = !tiles_ || (in_.k_bytes < 4 && head_rows_ > k.row_tile);
+    const bool pack = !tiles_ || (in_.k_bytes < 4 && head_rows_ > k.unpacked_rows);
     const std::int64_t together = 2 * tile_tokens;
     for (std::int64_t h = 0; h < unit_.heads; ++h) {
       for (std::int64_t c = b.begin; c < b.end; c += together) {

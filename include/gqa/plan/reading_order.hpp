@@ -27,7 +27,8 @@ struct reading_order {
 /// takes long enough for the order to matter.
 [[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t k_bytes) noexcept { return rows <= k_bytes; }
 inline constexpr std::int64_t few_rows = 4;
-inline constexpr std::int64_t memory_page_bytes = 4096;  ///< of the smallest memory pages
+inline constexpr std::int64_t memory_page_bytes = 4096;       ///< of the smallest memory pages
+inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on most processors
 
 /// What decides the order in which a unit reads.
 struct unit_shape {
@@ -52,7 +53,7 @@ struct unit_shape {
   if (u.rows <= few_rows) {
     order.together = chunk_blocks;
   } else {
-    while (order.key_step > row_group && order.key_step * u.head_dim * u.k_bytes > memory_page_bytes)
+    while (order.key_step > row_group && order.key_step * u.head_dim * u.k_bytes > first_level_bytes / 4)
       order.key_step /= 2;
   }
   if (!reading_binds(u.rows, u.k_bytes)) return order;
