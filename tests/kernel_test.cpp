@@ -197,7 +197,7 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
         for (std::int64_t first = 0; first < rows; first += t->row_tile) {
           const void* tile[gqa::max_row_tile];
           for (std::int64_t r = 0; r < t->row_tile; ++r) tile[r] = &q[std::min(first + r, rows - 1) * padded];
-          t->pack_queries(tile, dim, padded, &in_tiles[first * padded]);
+          t->pack_queries(tile, tile, dim, padded, &in_tiles[first * padded]);
         }
         std::vector<float> in_dot_tiles(rows * padded);
         for (std::int64_t first = 0, n; first < rows; first += n) {

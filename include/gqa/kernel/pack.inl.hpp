@@ -75,13 +75,17 @@ GQA_ENTRY bool values_finite(const row_set& values, std::int64_t dim) noexcept {
   return any == 0;
 }
 
-/// row_tile rows of q as a panel [padded dim][row_tile]. Eight are stored at a time: what goes past the last row is
-/// written over by the next d, and after the last d there must be room for up to 7 more.
+/// row_tile rows of q as a panel [padded dim][row_tile]; those of the next panel, `ahead`, are prefetched. Eight are
+/// stored at a time: what goes past the last row is written over by the next d, and after the last d there must be room
+/// for up to 7 more.
 template <element Q>
-GQA_ENTRY void pack_queries(const void* const* rows, std::int64_t dim, std::int64_t padded_dim, float* panel) noexcept {
+GQA_ENTRY void pack_queries(const void* const* rows, const void* const* ahead, std::int64_t dim,
+                            std::int64_t padded_dim, float* panel) noexcept {
   static_assert(row_tile <= max_row_tile);
   constexpr int groups = (row_tile + 7) / 8;
   for (std::int64_t d = 0; d < padded_dim; d += 8) {
+    if (d * size_of<Q> % line_bytes == 0)
+      for (int i = 0; i < row_tile; ++i) prefetch_next((const char*)ahead[i] + d * size_of<Q>);
     vec8 x[groups][8];
     GQA_UNROLL(2)
     for (int g = 0; g < groups; ++g) {

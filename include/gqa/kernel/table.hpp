@@ -90,7 +90,8 @@ struct kernel_table {
   // room for 7 floats behind a panel
   void (*load_query)(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
                      std::int64_t tile_rows) noexcept;
-  void (*pack_queries)(const void* const* rows, std::int64_t dim, std::int64_t padded_dim, float* panel) noexcept;
+  void (*pack_queries)(const void* const* rows, const void* const* ahead, std::int64_t dim, std::int64_t padded_dim,
+                       float* panel) noexcept;
   // K
   void (*score_dot)(const score_args&) noexcept;    ///< few rows, keys as rows
   void (*score_tiles)(const score_args&) noexcept;  ///< few rows, keys in dim-major tiles

@@ -77,10 +77,13 @@ class unit_walk {
       float* q = work_.q + h * padded_tile_rows() * in_.padded_dim;
       for (std::int64_t first = 0, n; first < head_rows_; first += n, q += n * in_.padded_dim) {
         if (panels_) {
-          const void* rows[max_row_tile];
+          const void *rows[max_row_tile], *ahead[max_row_tile];
           n = k.row_tile;
-          for (std::int64_t r = 0; r < n; ++r) rows[r] = row(h, std::min(first + r, head_rows_ - 1));
-          k.pack_queries(rows, in_.head_dim, in_.padded_dim, q);
+          for (std::int64_t r = 0; r < n; ++r) {
+            rows[r] = row(h, std::min(first + r, head_rows_ - 1));
+            ahead[r] = row(h, std::min(first + n + r, head_rows_ - 1));
+          }
+          k.pack_queries(rows, ahead, in_.head_dim, in_.padded_dim, q);
         } else {
           n = dot_tile_rows(head_rows_ - first, k.dot_rows);
           for (std::int64_t r = 0; r < n; ++r)
@@ -262,9 +265,10 @@ class unit_walk {
     weigh_args a{s_ + row * block_keys + c,        head_rows_ - first, values(b, h, c, n), in_.v_head_dim,
                  state_.o + row * state_.o_stride, state_.o_stride};
     if (!pack_values_) return k.weigh(a);
-    k.pack_values(a.values, in_.v_head_dim, work_.values, in_.v_stride);
+    const std::int64_t stride = packed_stride(in_.v_stride);
+    k.pack_values(a.values, in_.v_head_dim, work_.values, stride);
     const std::int64_t* rows = in_.packed_rows;  // in the cache already: nothing to prefetch
-    a.values = {reinterpret_cast<const char*>(work_.values), rows, rows, rows, n, in_.v_stride * 4};
+    a.values = {reinterpret_cast<const char*>(work_.values), rows, rows, rows, n, stride * 4};
     k.weigh_packed(a);
   }
 

@@ -22,6 +22,10 @@ struct row_strides {
   }
 };
 
+/// Floats from one packed value to the next: a line more than v_stride, since rows a power of two apart would meet in
+/// few of the cache's sets.
+[[nodiscard]] constexpr std::int64_t packed_stride(std::int64_t v_stride) noexcept { return v_stride + 16; }
+
 struct step_inputs {
   const kernel_table* kernels = nullptr;
   std::int64_t head_dim = 0, v_head_dim = 0;

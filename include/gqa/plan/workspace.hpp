@@ -1,7 +1,7 @@
 // The caller's workspace, one slice a share. Bytes = shares * slice + 64, where with r = rows a unit can have
 // (at most max(256, group_size)), d = head_dim and v = v_head_dim rounded up to 8 and 16,
 //
-//   slice  = 4 * (2 * states * r * (v + 2) + (r + 16 * min(r, kv_heads)) * d + 16 r + 64 (s + d + v)) + headers
+//   slice  = 4 * (2 * states * r * (v + 2) + (r + 16 * min(r, kv_heads)) * d + 16 r + 64 (s + d + v + 16)) + headers
 //
 //   states = 2 * bit_width(chunks of max_kv_len) + 2,  s = max(r, 4 min(r, 4))
 //
@@ -14,6 +14,7 @@
 #include "../base/checked.hpp"
 #include "../kernel/table.hpp"
 #include "../model/merge_tree.hpp"
+#include "inputs.hpp"
 #include "reading_order.hpp"
 
 GQA_NAMESPACE_BEGIN
@@ -43,7 +44,7 @@ struct workspace_shape {
   }
   [[nodiscard]] checked slice_bytes() const noexcept {
     const checked floats = checked(2) * states * state_floats() + query_floats() + checked(rows) * sum_lanes +
-                           checked(block_keys) * (score_rows() + padded_dim + v_stride);
+                           checked(block_keys) * (score_rows() + padded_dim + packed_stride(v_stride));
     const checked bytes = floats * 4 + 2 * static_cast<std::int64_t>(sizeof(pending_states)) + 63;
     return checked(bytes.value / 64 * 64) + checked(bytes.overflowed ? INT64_MAX : 0);
   }
@@ -58,7 +59,7 @@ struct scratch {
   float* s;       ///< [score rows][block_keys]
   float* l;       ///< [rows][sum_lanes]
   float* panels;  ///< [block_keys / 16][padded_dim][16]
-  float* values;  ///< [block_keys][v_stride]
+  float* values;  ///< [block_keys][packed_stride]
   workspace_shape shape;
 
   scratch(std::byte* workspace, const workspace_shape& w, std::int64_t share) noexcept : shape(w) {
@@ -71,7 +72,7 @@ struct scratch {
       return here;
     };
     panels = take(block_keys * w.padded_dim);
-    values = take(block_keys * w.v_stride);
+    values = take(block_keys * packed_stride(w.v_stride));
     q = take(w.query_floats().value);
     s = take(w.score_rows() * block_keys);
     l = take(w.rows * sum_lanes);
