@@ -11,6 +11,7 @@
 #include "inputs.hpp"
 #include "page_prefetch.hpp"
 #include "reading_order.hpp"
+#include "unit_queries.hpp"
 #include "work.hpp"
 #include "workspace.hpp"
 
@@ -27,9 +28,8 @@ class unit_walk {
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles),
         panels_(tiles_ || head_rows_ > in.kernels->unpacked_rows), pack_values_(packing_pays(in, layout)),
         order_(order_of({u.heads, head_rows_, keys_.count(), in.head_dim, in.k_bytes, in.v_bytes, layout.order(),
-                         in.v_head_dim <= in.kernels->value_columns})) {
-    load_queries();
-  }
+                         in.v_head_dim <= in.kernels->value_columns})),
+        queries_(in, u, group_, panels_, work.q) {}
 
   /// Cells [first, last) of the unit; their states are left pending in `region`.
   void run(std::int64_t first, std::int64_t last, int region) noexcept {
@@ -56,41 +56,12 @@ class unit_walk {
   }
 
  private:
-  [[nodiscard]] std::int64_t padded_tile_rows() const noexcept {
-    return panels_ ? round_up(head_rows_, in_.kernels->row_tile) : head_rows_;
-  }
-
   /// Values are read once a row tile. Widening them first pays for many tiles; so does, for fewer, bringing together
   /// rows that lie in different memory pages, which conflict in the cache's sets.
   [[nodiscard]] bool packing_pays(const step_inputs& in, const Layout& layout) const noexcept {
     const bool apart =
         unit_.heads == 1 && layout.v_strides().token * in.v_bytes >= 2048 && head_rows_ > 2 * in.kernels->row_tile;
     return apart || (in.v_bytes < 4 && head_rows_ > 8 * in.kernels->row_tile);
-  }
-
-  void load_queries() noexcept {
-    const kernel_table& k = *in_.kernels;
-    const auto row = [&](std::int64_t h, std::int64_t r) noexcept {
-      return in_.q_row(unit_.seq, unit_.token + r / group_, (unit_.head + h) * group_ + r % group_);
-    };
-    for (std::int64_t h = 0; h < unit_.heads; ++h) {
-      float* q = work_.q + h * padded_tile_rows() * in_.padded_dim;
-      for (std::int64_t first = 0, n; first < head_rows_; first += n, q += n * in_.padded_dim) {
-        if (panels_) {
-          const void *rows[max_row_tile], *ahead[max_row_tile];
-          n = k.row_tile;
-          for (std::int64_t r = 0; r < n; ++r) {
-            rows[r] = row(h, std::min(first + r, head_rows_ - 1));
-            ahead[r] = row(h, std::min(first + n + r, head_rows_ - 1));
-          }
-          k.pack_queries(rows, ahead, in_.head_dim, in_.padded_dim, q);
-        } else {
-          n = dot_tile_rows(head_rows_ - first, k.dot_rows);
-          for (std::int64_t r = 0; r < n; ++r)
-            k.load_query(row(h, first + r), in_.head_dim, in_.padded_dim, q + r * score_lanes, n);
-        }
-      }
-    }
   }
 
   [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
@@ -157,9 +128,8 @@ class unit_walk {
   void score_by_rows(const key_block& b) noexcept {
     for (std::int64_t c = b.begin; c < b.end; c += order_.key_step)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
-        in_.kernels->score_dot({work_.q + h * head_rows_ * in_.padded_dim, head_rows_,
-                                keys(b, h, c, std::min(order_.key_step, b.end - c)), in_.head_dim, in_.scale,
-                                scores(h) + c, order_.in_turn});
+        in_.kernels->score_dot({queries_.of(h), head_rows_, keys(b, h, c, std::min(order_.key_step, b.end - c)),
+                                in_.head_dim, in_.scale, scores(h) + c, order_.in_turn});
   }
 
   void score_by_panels(const key_block& b, bool even) noexcept {
@@ -171,12 +141,8 @@ class unit_walk {
         const std::int64_t n = std::min(together, b.end - c);
         const std::int64_t first = even ? 0 : first_row(b, c);
         if (first >= head_rows_) continue;
-        score_args a{work_.q + (h * padded_tile_rows() + first) * in_.padded_dim,
-                     head_rows_ - first,
-                     {},
-                     in_.head_dim,
-                     in_.scale,
-                     scores(h) + first * block_keys + c};
+        score_args a{queries_.of(h, first), head_rows_ - first, {},
+                     in_.head_dim,          in_.scale,          scores(h) + first * block_keys + c};
         if (pack) {
           if (tiles_) k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
           else k.pack_rows(keys(b, h, c, n), in_.head_dim, work_.panels);
@@ -302,6 +268,7 @@ class unit_walk {
   const std::int64_t head_rows_, group_, rows_;
   const bool tiles_, panels_, pack_values_;
   const reading_order order_;
+  const unit_queries queries_;
   float* s_ = nullptr;  ///< S of the block at hand
   state_rows state_{};
 };
