@@ -130,7 +130,7 @@ inline constexpr int width = 8, row_tile = 6, dot_rows = 4, dot_keys = 2, unpack
 }  // namespace emulated8
 namespace emulated16 {
 inline constexpr isa region_isa = isa::emulated16;
-inline constexpr int width = 16, row_tile = 12, dot_rows = 8, dot_keys = 4, unpacked_rows = 32, score_rows = 6,
+inline constexpr int width = 16, row_tile = 12, dot_rows = 8, dot_keys = 4, unpacked_rows = 64, score_rows = 6,
                      panel_registers = 24;
 #include "kernels.inl.hpp"
 }  // namespace emulated16

@@ -8,7 +8,7 @@ inline constexpr int score_rows = 6;        // rows of a panel product's registe
 inline constexpr int panel_registers = 24;  // accumulators it may have
 inline constexpr int dot_rows = 8;          // rows of a dot product's register tile, which read a key once
 inline constexpr int dot_keys = 4;          // keys of 4 rows side by side: up to 16 accumulators
-inline constexpr int unpacked_rows = 32;    // measured: a tie at 32 rows
+inline constexpr int unpacked_rows = 64;    // measured: a tie at 64 rows
 inline constexpr __mmask16 every_lane = 0xffff;
 
 GQA_INLINE vec vzero() { return vec{}; }
