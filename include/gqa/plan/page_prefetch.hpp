@@ -1,7 +1,7 @@
-// Prefetches one line of each memory page that a unit is about to read, long before the rows in it. A processor may drop
-// a prefetch into a page it has no translation for, and where rows are read in order it waits for one translation after
-// the other; this fetches them while something else is computed. The translations of eight neighbours share a line of
-// the page table, so each eighth page comes first: the rest then find those lines in the cache.
+// Prefetches one line of each memory page that a unit is about to read, long before the rows in it. A processor may
+// drop a prefetch into a page it has no translation for, and where rows are read in order it waits for one translation
+// after the other; this fetches them while something else is computed. The translations of eight neighbours share a
+// line of the page table, so each eighth page comes first: the rest then find those lines in the cache.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,6 @@
 #include "../kv/layout.hpp"
 #include "../model/arithmetic.hpp"
 #include "inputs.hpp"
-#include "reading_order.hpp"
 #include "work.hpp"
 
 GQA_NAMESPACE_BEGIN
@@ -48,7 +47,7 @@ class page_prefetch {
   }
 
  private:
-  static constexpr std::int64_t page_bytes = memory_page_bytes;  // larger ones are asked for more than once
+  static constexpr std::int64_t page_bytes = 4096;  // of the smallest; larger ones are asked for more than once
   static constexpr std::int64_t pages_of_a_line = 8;
 
   struct rows {
@@ -66,8 +65,7 @@ class page_prefetch {
     const char* row = r.base + element * r.element;
     const std::int64_t heads = r.head == 0 ? heads_ : std::max<std::int64_t>(page_bytes / r.head, 1);
     for (std::int64_t h = 0; h < heads_; h += heads)
-      for (std::int64_t at = 0; at < r.row; at += page_bytes)
-        __builtin_prefetch(row + h * r.head + at, 0, 3);
+      for (std::int64_t at = 0; at < r.row; at += page_bytes) __builtin_prefetch(row + h * r.head + at, 0, 3);
   }
 
   const Layout& layout_;

@@ -27,7 +27,6 @@ struct reading_order {
 /// takes long enough for the order to matter.
 [[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t k_bytes) noexcept { return rows <= k_bytes; }
 inline constexpr std::int64_t few_rows = 4;
-inline constexpr std::int64_t memory_page_bytes = 4096;       ///< of the smallest memory pages
 inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on most processors
 
 /// What decides the order in which a unit reads.

@@ -38,12 +38,14 @@ class unit_queries {
 
   void pack_panels(std::int64_t head) const noexcept {
     const std::int64_t n = in_.kernels->row_tile, last = rows_ - 1;
+    const void *rows[max_row_tile], *ahead[max_row_tile];
+    const auto look_ahead = [&](std::int64_t first) noexcept {
+      for (std::int64_t r = 0; r < n; ++r) ahead[r] = row(head, std::min(first + r, last));
+    };
+    look_ahead(0);
     for (std::int64_t first = 0; first < rows_; first += n) {
-      const void *rows[max_row_tile], *ahead[max_row_tile];
-      for (std::int64_t r = 0; r < n; ++r) {
-        rows[r] = row(head, std::min(first + r, last));
-        ahead[r] = row(head, std::min(first + n + r, last));
-      }
+      std::copy_n(ahead, n, rows);
+      look_ahead(first + n);
       in_.kernels->pack_queries(rows, ahead, in_.head_dim, in_.padded_dim, of(head, first));
     }
   }
