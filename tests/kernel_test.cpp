@@ -165,7 +165,8 @@ struct row_offsets {
     for (std::int64_t c = 0; c < block_keys; ++c) at[c] = (even && c % gqa::row_group != 0 ? 0 : c) * row_bytes;
   }
   [[nodiscard]] gqa::row_set of(const std::vector<float>& rows, std::int64_t count) const {
-    return {reinterpret_cast<const char*>(rows.data()), at, at, at, count, stride};
+    const gqa::row_table table{reinterpret_cast<const char*>(rows.data()), at};
+    return {table, table, table, count, stride};
   }
   std::int64_t at[block_keys], stride;
 };
@@ -220,16 +221,16 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
         }
         std::fill(s.begin(), s.end(), 0.0f);
         t->score_tiles(
-            {in_tiles.data(), rows, {bytes(tiles), tile_offsets, nullptr, nullptr, block_keys}, dim, 0.3f, s.data()});
+            {in_tiles.data(), rows, {{bytes(tiles), tile_offsets}, {}, {}, block_keys}, dim, 0.3f, s.data()});
         same(s, "tiles");
         const auto score_packed = [&](const char* form) {
           std::fill(s.begin(), s.end(), 0.0f);
-          const gqa::row_set keys{bytes(panels), panel_offsets, nullptr, nullptr, block_keys};
+          const gqa::row_set keys{{bytes(panels), panel_offsets}, {}, {}, block_keys};
           t->score_panels({in_tiles.data(), rows, keys, dim, 0.3f, s.data()});
           same(s, form);
           std::fill(panels.begin(), panels.end(), 0.0f);
         };
-        t->pack_tiles({bytes(tiles), tile_offsets, tile_offsets, nullptr, block_keys}, dim, panels.data());
+        t->pack_tiles({{bytes(tiles), tile_offsets}, {bytes(tiles), tile_offsets}, {}, block_keys}, dim, panels.data());
         score_packed("packed tiles");
         for (bool even : {false, true}) {
           t->pack_rows(row_offsets(dim * 4, even).of(k, block_keys), dim, panels.data());

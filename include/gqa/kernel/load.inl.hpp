@@ -55,22 +55,22 @@ struct row_run {
   const char *row, *ahead, *again;
   std::int64_t count;
 };
+GQA_INLINE const char* row(const row_table& rows, std::int64_t i) { return rows.base + rows.offsets[i]; }
 GQA_INLINE row_run run_from(const row_set& rows, std::int64_t i) {
   const std::int64_t group = rows.stride == 0 ? 1 : row_group, left = rows.count - i;
-  return {rows.base + rows.offsets[i], rows.base + rows.ahead[i], rows.base + rows.again[i],
-          left < group ? left : group};
+  return {row(rows, i), row(rows.ahead, i), row(rows.again, i), left < group ? left : group};
 }
 
 /// Row i alone, a run of one.
 GQA_INLINE row_run row_at(const row_set& rows, std::int64_t i) {
   const std::int64_t inside = rows.stride == 0 ? 0 : i % row_group, first = i - inside;
-  const char* base = rows.base + inside * rows.stride;
-  return {base + rows.offsets[first], base + rows.ahead[first], base + rows.again[first], 1};
+  const std::int64_t further = inside * rows.stride;
+  return {row(rows, first) + further, row(rows.ahead, first) + further, row(rows.again, first) + further, 1};
 }
 
 /// Row first + i of the group that begins with `run`, at first.
 GQA_INLINE const char* row_of(const row_set& rows, const row_run& run, std::int64_t first, int i) {
-  return rows.stride == 0 ? rows.base + rows.offsets[first + i] : run.row + i * rows.stride;
+  return rows.stride == 0 ? row(rows, first + i) : run.row + i * rows.stride;
 }
 
 /// head_dim, up to whole groups of the contract's lanes: how far queries and panels are padded with zeros.

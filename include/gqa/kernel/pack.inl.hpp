@@ -35,8 +35,7 @@ template <element E>
 GQA_ENTRY void pack_tiles(const row_set& keys, std::int64_t dim, float* panels) noexcept {
   const std::int64_t padded_dim = padded(dim);
   for (std::int64_t tile = 0; tile < keys.count / 16; ++tile, panels += padded_dim * 16) {
-    const char* k = keys.base + keys.offsets[tile];
-    const char* ahead = keys.base + keys.ahead[tile];
+    const char *k = row(keys, tile), *ahead = row(keys.ahead, tile);
     for (std::int64_t d = 0; d < dim; ++d) {
       prefetch(ahead + d * 16 * size_of<E>);
       for (int i = 0; i < 16; i += width) vstore(panels + d * 16 + i, widen<E>(k + (d * 16 + i) * size_of<E>));

@@ -79,13 +79,28 @@ GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row) {
   else dot_tile<E, R, C, true>(a, q, s);
 }
 
+/// Prefetches the keys to come that are the share of rows [row, row + n): all keys at once would hold up the first
+/// rows' arithmetic, since a processor follows some 20 lines at a time.
+template <element E>
+GQA_INLINE void prefetch_share(const score_args& a, std::int64_t row, std::int64_t n) {
+  const std::int64_t end = a.keys.count * (row + n) / a.rows;
+  for (std::int64_t key = a.keys.count * row / a.rows; key < end; ++key) {
+    const row_run one = row_at(a.keys, key);
+    for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) {
+      prefetch(one.ahead + at);
+      prefetch(one.again + at);
+    }
+  }
+}
+
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
-  score_args rest = a;  // for later rows, which find what comes next fetched already
-  rest.keys.ahead = rest.keys.again = a.keys.offsets;
+  const bool several = a.rows > dot_rows;  // tiles, which share what is prefetched
+  score_args b = a;
+  if (several) b.keys.ahead = b.keys.again = a.keys;
   for (std::int64_t row = 0, n; row < a.rows; row += n) {
-    const score_args& b = row == 0 ? a : rest;
     n = dot_tile_rows(a.rows - row, dot_rows);
+    if (several) prefetch_share<E>(a, row, n);
     switch (n) {
       case 8:
         if constexpr (dot_rows == 8) dot_rows_of<E, 8>(b, row);

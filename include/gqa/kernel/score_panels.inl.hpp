@@ -123,21 +123,22 @@ template <element E>
 GQA_ENTRY void score_panels(const score_args& a) noexcept {
   const std::int64_t panels = a.keys.count / panel_keys;
   constexpr int together = wide / panel_vectors;  // panels of a wide tile
+  const bool fetches = a.keys.ahead.offsets;
   std::int64_t i = 0;
   // 2 to 4 rows have registers for more lanes of a single tile, and so read it in fewer passes.
   const bool several = together == 1 || a.rows == 1 || a.rows > 4;
   for (; several && i + together <= panels; i += together) {
     const char *k[together], *ahead[together];
     for (int j = 0; j < together; ++j) {
-      k[j] = a.keys.base + a.keys.offsets[i + j];
-      ahead[j] = a.keys.ahead ? a.keys.base + a.keys.ahead[i + j] : nullptr;
+      k[j] = row(a.keys, i + j);
+      ahead[j] = fetches ? row(a.keys.ahead, i + j) : nullptr;
     }
-    panel_rows<E, wide>(a, k, a.keys.ahead ? ahead : nullptr, a.s + i * panel_keys);
+    panel_rows<E, wide>(a, k, fetches ? ahead : nullptr, a.s + i * panel_keys);
   }
   if constexpr (together > 1)
     for (; i < panels; ++i) {
-      const char* k = a.keys.base + a.keys.offsets[i];
-      const char* ahead = a.keys.ahead ? a.keys.base + a.keys.ahead[i] : nullptr;
-      panel_rows<E, panel_vectors>(a, &k, ahead ? &ahead : nullptr, a.s + i * panel_keys);
+      const char* k = row(a.keys, i);
+      const char* ahead = fetches ? row(a.keys.ahead, i) : nullptr;
+      panel_rows<E, panel_vectors>(a, &k, fetches ? &ahead : nullptr, a.s + i * panel_keys);
     }
 }

@@ -12,14 +12,17 @@
 
 GQA_NAMESPACE_BEGIN
 
-/// Keys or values of one KV head: element j of token i lies at base + offsets[i] + j * element size. While token i is
-/// read, what lies at base + ahead[i] is prefetched (score_panels: only where ahead is not null), and, where several
-/// query rows give it time, what lies at base + again[i]: a row that is near by now, whose first prefetch the processor
-/// may have dropped, since too many were under way.
-struct row_set {
+/// Keys or values of one KV head: element j of token i lies at base + offsets[i] + j * element size.
+struct row_table {
   const char* base;
   const std::int64_t* offsets;
-  const std::int64_t *ahead, *again;  ///< hints: any address will do
+};
+
+/// Those that a kernel reads. While token i is read, the row `ahead` of it is prefetched (score_panels: only where
+/// ahead.offsets is not null), and, where several query rows give it time, the one to be read `again`: near by now, and
+/// its first prefetch may have been dropped, since too many were under way.
+struct row_set : row_table {
+  row_table ahead, again;  ///< hints: any address will do
   std::int64_t count;
   /// Not 0: rows lie this far apart in each group of row_group, and of the tables only the groups' first entries count;
   /// all then start at a group.

@@ -55,13 +55,21 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     GQA_UNROLL(8)
     for (int c = 0; c < C; ++c) acc[r * C + c] = vload(o + r * a.o_stride + c * width);
   }
-  const bool first = p == a.p;  // later rows find what comes next fetched already
+  // The rows' tiles share what is prefetched: all at once, it would hold up the first one.
+  const std::int64_t row = (p - a.p) / block_keys;
+  const std::int64_t begin = a.values.count * row / a.rows, fetched = a.values.count * (row + R) / a.rows;
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   const std::int64_t beside = a.dim > C * width ? C * width * size_of<E> : 0;
+  // Rows that touch are asked for in the order they lie; of rows that lie apart, these columns of each.
+  const bool touch = R > 1 && stride == a.dim * size_of<E>;
+  const std::int64_t ahead_step = touch ? C * width * size_of<E> : stride;
   for (std::int64_t i = 0; i < a.values.count;) {
     const row_run run = run_from(a.values, i);
-    const char *v = run.row + at, *ahead = first ? run.ahead + at : v, *again = first ? run.again + at : v;
-    for (const std::int64_t end = i + run.count; i < end; ++i, v += stride, ahead += stride, again += stride) {
+    const bool fetches = i >= begin && i < fetched;
+    const std::int64_t ahead_at = touch ? column * a.values.count * size_of<E> + i * (ahead_step - stride) : at;
+    const char* v = run.row + at;
+    const char *ahead = fetches ? run.ahead + ahead_at : v, *again = fetches ? run.again + ahead_at : v;
+    for (const std::int64_t end = i + run.count; i < end; ++i, v += stride, ahead += ahead_step, again += ahead_step) {
       prefetch_value<E, R, C>(v, ahead, again, beside);
       weigh_value<E, R, C, Partial>(v, p + i, elements, acc);
     }

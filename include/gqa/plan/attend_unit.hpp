@@ -27,7 +27,7 @@ class unit_walk {
         chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles),
         panels_(tiles_ || head_rows_ > in.kernels->unpacked_rows), pack_values_(packing_pays(in, layout)),
-        order_(order_of({u.heads, head_rows_, keys_.count(), in.head_dim, in.k_bytes, in.v_bytes, layout.order(),
+        order_(order_of({u.heads, head_rows_, in.head_dim, in.v_head_dim, in.k_bytes, in.v_bytes, layout.order(),
                          in.v_head_dim <= in.kernels->value_columns})),
         queries_(in, u, group_, panels_, work.q) {}
 
@@ -64,17 +64,29 @@ class unit_walk {
     return apart || (in.v_bytes < 4 && head_rows_ > 8 * in.kernels->row_tile);
   }
 
+  /// n rows of `head` and those to prefetch meanwhile; `at` finds the rows of a visit.
+  template <class At>
+  [[nodiscard]] row_set rows_at(const reading_pace& pace, std::int64_t head, std::int64_t n, std::int64_t stride,
+                                const At& at) const noexcept {
+    const auto later = [&](std::int64_t visits) noexcept -> row_table {
+      return at(pace.later(head, visits, unit_.heads));
+    };
+    return {later(0), later(pace.ahead), later(pace.ahead / 2), n, stride};
+  }
   [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    const std::int64_t *first = b.k + c, *ahead = first + order_.ahead, *again = first + order_.ahead / 2;
-    return {in_.key_head(unit_.head + head), first, ahead, again, n, b.k_stride};
+    return rows_at(order_.keys, head, n, b.k_stride, [&](const visit& v) noexcept -> row_table {
+      return {in_.key_head(unit_.head + v.head), b.k + c + v.token};
+    });
   }
   [[nodiscard]] row_set tiles(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    const std::int64_t* first = b.k_tiles + c / tile_tokens;
-    return {in_.key_head(unit_.head + head), first, first + order_.ahead / tile_tokens, nullptr, n};
+    return rows_at(order_.keys, head, n, 0, [&](const visit& v) noexcept -> row_table {
+      return {in_.key_head(unit_.head + v.head), b.k_tiles + (c + v.token) / tile_tokens};
+    });
   }
   [[nodiscard]] row_set values(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    const std::int64_t *first = b.v + c, *ahead = first + order_.values_ahead, *again = first + order_.values_ahead / 2;
-    return {in_.value_head(unit_.head + head), first, ahead, again, n, b.v_stride};
+    return rows_at(order_.values, head, n, b.v_stride, [&](const visit& v) noexcept -> row_table {
+      return {in_.value_head(unit_.head + v.head), b.v + c + v.token};
+    });
   }
 
   /// One value, of any column.
@@ -126,9 +138,9 @@ class unit_walk {
   [[nodiscard]] float* scores(std::int64_t head) const noexcept { return s_ + head * head_rows_ * block_keys; }
 
   void score_by_rows(const key_block& b) noexcept {
-    for (std::int64_t c = b.begin; c < b.end; c += order_.key_step)
+    for (std::int64_t c = b.begin; c < b.end; c += order_.keys.step)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
-        in_.kernels->score_dot({queries_.of(h), head_rows_, keys(b, h, c, std::min(order_.key_step, b.end - c)),
+        in_.kernels->score_dot({queries_.of(h), head_rows_, keys(b, h, c, std::min(order_.keys.step, b.end - c)),
                                 in_.head_dim, in_.scale, scores(h) + c, order_.in_turn});
   }
 
@@ -147,7 +159,7 @@ class unit_walk {
           if (tiles_) k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
           else k.pack_rows(keys(b, h, c, n), in_.head_dim, work_.panels);
           const std::int64_t offsets[2] = {0, in_.padded_dim * tile_tokens * 4};
-          a.keys = {reinterpret_cast<const char*>(work_.panels), offsets, nullptr, nullptr, n};
+          a.keys = {{reinterpret_cast<const char*>(work_.panels), offsets}, {}, {}, n};
           k.score_panels(a);
         } else {
           a.keys = tiles(b, h, c, n);
@@ -216,7 +228,7 @@ class unit_walk {
       }
     }
     for (const interval& seen : b.seen) {
-      const std::int64_t step = even ? order_.step : std::min(order_.step, tile_tokens);
+      const std::int64_t step = even ? order_.values.step : std::min(order_.values.step, tile_tokens);
       for (std::int64_t c = seen.begin; c < seen.end; c = std::min(round_up(c + 1, step), seen.end)) {
         const std::int64_t n = std::min(round_up(c + 1, step), seen.end) - c;
         for (std::int64_t h = 0; h < unit_.heads; ++h) weigh_rows(b, h, even ? 0 : first_row(b, c), c, n);
@@ -233,8 +245,8 @@ class unit_walk {
     if (!pack_values_) return k.weigh(a);
     const std::int64_t stride = packed_stride(in_.v_stride);
     k.pack_values(a.values, in_.v_head_dim, work_.values, stride);
-    const std::int64_t* rows = in_.packed_rows;  // in the cache already: nothing to prefetch
-    a.values = {reinterpret_cast<const char*>(work_.values), rows, rows, rows, n, stride * 4};
+    const row_table rows{reinterpret_cast<const char*>(work_.values), in_.packed_rows};
+    a.values = {rows, rows, rows, n, stride * 4};  // in the cache already: nothing to prefetch
     k.weigh_packed(a);
   }
 
