@@ -23,7 +23,7 @@ GQA_INLINE void prefetch_value(const char* v, const char* ahead, const char* aga
   GQA_UNROLL(8)
   for (int at = 0; at < bytes; at += line_bytes) {
     prefetch(ahead + at);
-    if (R > 1 && R <= 8) prefetch(again + at);
+    if (R <= 8) prefetch(again + at);
   }
   if (R > (width == 16 ? 4 : 1) || beside == 0) return;  // measured: AVX2's narrow tiles gain with one row only
   GQA_UNROLL(8)
@@ -61,7 +61,7 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   const std::int64_t beside = a.dim > C * width ? C * width * size_of<E> : 0;
   // Rows that touch are asked for in the order they lie; of rows that lie apart, these columns of each.
-  const bool touch = R > 1 && stride == a.dim * size_of<E>;
+  const bool touch = stride == a.dim * size_of<E>;
   const std::int64_t ahead_step = touch ? C * width * size_of<E> : stride;
   for (std::int64_t i = 0; i < a.values.count;) {
     const row_run run = run_from(a.values, i);
