@@ -47,6 +47,20 @@ GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements
   }
 }
 
+/// The values of one run, the first at v, weighed by p[0], p[1], ...; `ahead` and `again` are prefetched meanwhile.
+template <element E, int R, int C, bool Partial, bool Fetch>
+GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_step, std::int64_t beside,
+                          const float* p, std::int64_t elements, vec* acc) {
+  for (const float* end = p + run.count; p != end; ++p, run.row += stride) {
+    if constexpr (Fetch) {
+      prefetch_value<E, R, C>(run.row, run.ahead, run.again, beside);
+      run.ahead += ahead_step;
+      run.again += ahead_step;
+    }
+    weigh_value<E, R, C, Partial>(run.row, p, elements, acc);
+  }
+}
+
 template <element E, int R, int C, bool Partial>
 GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t column, std::int64_t elements, float* o) {
   vec acc[R * C];
@@ -64,15 +78,15 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
   const bool touch = stride == a.dim * size_of<E>;
   const std::int64_t ahead_step = touch ? C * width * size_of<E> : stride;
   for (std::int64_t i = 0; i < a.values.count;) {
-    const row_run run = run_from(a.values, i);
-    const bool fetches = i >= begin && i < fetched;
+    row_run run = run_from(a.values, i);
     const std::int64_t ahead_at = touch ? column * a.values.count * size_of<E> + i * (ahead_step - stride) : at;
-    const char* v = run.row + at;
-    const char *ahead = fetches ? run.ahead + ahead_at : v, *again = fetches ? run.again + ahead_at : v;
-    for (const std::int64_t end = i + run.count; i < end; ++i, v += stride, ahead += ahead_step, again += ahead_step) {
-      prefetch_value<E, R, C>(v, ahead, again, beside);
-      weigh_value<E, R, C, Partial>(v, p + i, elements, acc);
-    }
+    run.row += at;
+    run.ahead += ahead_at;
+    run.again += ahead_at;
+    if (R <= 4 || (i >= begin && i < fetched))
+      weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
+    else weigh_run<E, R, C, Partial, false>(run, stride, ahead_step, beside, p + i, elements, acc);
+    i += run.count;
   }
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
