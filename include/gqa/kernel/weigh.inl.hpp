@@ -83,7 +83,7 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     run.row += at;
     run.ahead += ahead_at;
     run.again += ahead_at;
-    if (R <= 4 || (i >= begin && i < fetched))
+    if (i >= begin && i < fetched)
       weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
     else weigh_run<E, R, C, Partial, false>(run, stride, ahead_step, beside, p + i, elements, acc);
     i += run.count;
