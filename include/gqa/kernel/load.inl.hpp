@@ -73,6 +73,16 @@ GQA_INLINE const char* row_of(const row_set& rows, const row_run& run, std::int6
   return rows.stride == 0 ? row(rows, first + i) : run.row + i * rows.stride;
 }
 
+/// Which rows to come, of `count`, a tile of n of all `rows` query rows prefetches, from query row `first` on. All at
+/// once they would hold up the first tile's arithmetic, since a processor follows some 20 lines at a time.
+struct prefetch_share {
+  std::int64_t begin, end;
+};
+GQA_INLINE prefetch_share share_of(std::int64_t count, std::int64_t first, std::int64_t n, std::int64_t rows) {
+  if (n == rows) return {0, count};  // no division where a single tile does it all
+  return {count * first / rows, count * (first + n) / rows};
+}
+
 /// head_dim, up to whole groups of the contract's lanes: how far queries and panels are padded with zeros.
 GQA_INLINE std::int64_t padded(std::int64_t dim) { return (dim + score_lanes - 1) / score_lanes * score_lanes; }
 

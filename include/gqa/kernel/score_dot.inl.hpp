@@ -79,12 +79,10 @@ GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row) {
   else dot_tile<E, R, C, true>(a, q, s);
 }
 
-/// Prefetches the keys to come that are the share of rows [row, row + n): all keys at once would hold up the first
-/// rows' arithmetic, since a processor follows some 20 lines at a time.
+/// Prefetches a share of the keys to come, whole.
 template <element E>
-GQA_INLINE void prefetch_share(const score_args& a, std::int64_t row, std::int64_t n) {
-  const std::int64_t end = a.keys.count * (row + n) / a.rows;
-  for (std::int64_t key = a.keys.count * row / a.rows; key < end; ++key) {
+GQA_INLINE void prefetch_keys(const score_args& a, prefetch_share share) {
+  for (std::int64_t key = share.begin; key < share.end; ++key) {
     const row_run one = row_at(a.keys, key);
     for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) {
       prefetch(one.ahead + at);
@@ -100,7 +98,7 @@ GQA_ENTRY void score_dot(const score_args& a) noexcept {
   if (several) b.keys.ahead = b.keys.again = a.keys;
   for (std::int64_t row = 0, n; row < a.rows; row += n) {
     n = dot_tile_rows(a.rows - row, dot_rows);
-    if (several) prefetch_share<E>(a, row, n);
+    if (several) prefetch_keys<E>(a, share_of(a.keys.count, row, n, a.rows));
     switch (n) {
       case 8:
         if constexpr (dot_rows == 8) dot_rows_of<E, 8>(b, row);

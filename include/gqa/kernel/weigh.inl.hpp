@@ -47,7 +47,7 @@ GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements
   }
 }
 
-/// The values of one run, the first at v, weighed by p[0], p[1], ...; `ahead` and `again` are prefetched meanwhile.
+/// The values of one run, weighed by p[0], p[1], ...; what lies `ahead` and `again` is prefetched meanwhile, if Fetch.
 template <element E, int R, int C, bool Partial, bool Fetch>
 GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_step, std::int64_t beside,
                           const float* p, std::int64_t elements, vec* acc) {
@@ -69,9 +69,7 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     GQA_UNROLL(8)
     for (int c = 0; c < C; ++c) acc[r * C + c] = vload(o + r * a.o_stride + c * width);
   }
-  // The rows' tiles share what is prefetched: all at once, it would hold up the first one.
-  const std::int64_t row = (p - a.p) / block_keys;
-  const std::int64_t begin = a.values.count * row / a.rows, fetched = a.values.count * (row + R) / a.rows;
+  const prefetch_share share = share_of(a.values.count, (p - a.p) / block_keys, R, a.rows);
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   const std::int64_t beside = a.dim > C * width ? C * width * size_of<E> : 0;
   // Rows that touch are asked for in the order they lie; of rows that lie apart, these columns of each.
@@ -83,7 +81,7 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     run.row += at;
     run.ahead += ahead_at;
     run.again += ahead_at;
-    if (i >= begin && i < fetched)
+    if (i >= share.begin && i < share.end)
       weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
     else weigh_run<E, R, C, Partial, false>(run, stride, ahead_step, beside, p + i, elements, acc);
     i += run.count;

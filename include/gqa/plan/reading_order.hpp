@@ -78,9 +78,9 @@ struct unit_shape {
   order.keys = pace_of(u.head_dim * u.k_bytes, u);
   order.values = pace_of(u.v_head_dim * u.v_bytes, u);
   order.in_turn = reading_binds(u.rows, u.k_bytes) && (one_head || !single);
-  if (single && u.k_bytes == 4) order.keys = {one_head ? block_keys : order.keys.step, 0};
-  if (single && (u.in_one_pass || (u.v_bytes == 4 && !one_head)))
-    order.values = {one_head ? block_keys : order.values.step, 0};
+  const auto leave_to_hardware = [&](reading_pace& pace) { pace = {one_head ? block_keys : pace.step, 0}; };
+  if (single && u.k_bytes == 4) leave_to_hardware(order.keys);
+  if (single && (u.in_one_pass || (u.v_bytes == 4 && !one_head))) leave_to_hardware(order.values);
   if (u.keys == key_order::tiles) order.keys = {block_keys, 1};
   if (single && !one_head) order.pages = 0;
   if (!one_head) return order;
