@@ -220,8 +220,8 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
           }
         }
         std::fill(s.begin(), s.end(), 0.0f);
-        t->score_tiles(
-            {in_tiles.data(), rows, {{bytes(tiles), tile_offsets}, {}, {}, block_keys}, dim, 0.3f, s.data()});
+        const gqa::row_table where{bytes(tiles), tile_offsets};
+        t->score_tiles({in_tiles.data(), rows, {where, where, where, block_keys}, dim, 0.3f, s.data()});
         same(s, "tiles");
         const auto score_packed = [&](const char* form) {
           std::fill(s.begin(), s.end(), 0.0f);
@@ -230,7 +230,7 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
           same(s, form);
           std::fill(panels.begin(), panels.end(), 0.0f);
         };
-        t->pack_tiles({{bytes(tiles), tile_offsets}, {bytes(tiles), tile_offsets}, {}, block_keys}, dim, panels.data());
+        t->pack_tiles({where, where, where, block_keys}, dim, panels.data());
         score_packed("packed tiles");
         for (bool even : {false, true}) {
           t->pack_rows(row_offsets(dim * 4, even).of(k, block_keys), dim, panels.data());

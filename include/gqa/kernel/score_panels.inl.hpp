@@ -33,27 +33,38 @@ constexpr int lanes_of_tile(int accumulators) {
   return lanes;
 }
 
-template <element E, int R, int C>
+/// One element of each of L virtual lanes, from d on; those of the panels `ahead`, if any, are prefetched.
+template <element E, int R, int C, int L, bool Packed>
+GQA_INLINE void panel_lanes(const float* q, const char* const* panels, const char* const* ahead, std::int64_t d,
+                            vec* acc) {
+  GQA_UNROLL(8)
+  for (int lane = 0; lane < L; ++lane) {
+    if (!Packed && ahead) {
+      GQA_UNROLL(4)
+      for (int c = 0; c < C; c += panel_vectors)
+        prefetch(panel_vector<E>(ahead, c) + (d + lane) * (panel_keys * size_of<E>));
+    }
+    panel_step<E, R, C>(q, panels, d + lane, acc + lane * R * C);
+  }
+}
+
+template <element E, int R, int C, bool Packed>
 GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char* const* ahead, std::int64_t dim,
                            float scale, float* s) {
   constexpr int L = lanes_of_tile(R * C), steps = (int)score_lanes / L;
-  vec part[3][R * C];  // sums of 1, 2 and 4 steps that wait for their partner
+  constexpr int at_once = Packed ? 2 : 1;  // elements of a lane: the end of a short loop is foreseen
+  vec part[3][R * C];                      // sums of 1, 2 and 4 steps that wait for their partner
   for (int step = 0; step < steps; ++step) {
     vec acc[L * R * C];
     GQA_UNROLL(32)
     for (int i = 0; i < L * R * C; ++i) acc[i] = vzero();
     std::int64_t d = step * L;
-    for (; d + L <= dim; d += score_lanes) {
-      GQA_UNROLL(8)
-      for (int lane = 0; lane < L; ++lane) {
-        if (ahead) {
-          GQA_UNROLL(4)
-          for (int c = 0; c < C; c += panel_vectors)
-            prefetch(panel_vector<E>(ahead, c) + (d + lane) * (panel_keys * size_of<E>));
-        }
-        panel_step<E, R, C>(q, panels, d + lane, acc + lane * R * C);
+    if constexpr (at_once > 1)
+      for (; d + (at_once - 1) * score_lanes + L <= dim; d += at_once * score_lanes) {
+        GQA_UNROLL(2)
+        for (int i = 0; i < at_once; ++i) panel_lanes<E, R, C, L, Packed>(q, panels, ahead, d + i * score_lanes, acc);
       }
-    }
+    for (; d + L <= dim; d += score_lanes) panel_lanes<E, R, C, L, Packed>(q, panels, ahead, d, acc);
     GQA_UNROLL(8)
     for (int lane = 0; lane < L - 1; ++lane)  // the last elements of a head_dim that L does not divide
       if (d + lane < dim) panel_step<E, R, C>(q, panels, d + lane, acc + lane * R * C);
@@ -92,38 +103,49 @@ GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char
   }
 }
 
-/// All rows against C vectors of keys: register tiles of score_rows rows, then smaller ones.
-template <element E, int C>
-GQA_INLINE void panel_rows(const score_args& a, const char* const* panels, const char* const* ahead, float* s) {
+/// All rows against C vectors of keys, in register tiles of up to R rows.
+template <element E, int R, int C, bool Packed>
+GQA_INLINE void rows_in_tiles(const score_args& a, const char* const* panels, const char* const* ahead, float* s) {
   const std::int64_t padded_dim = padded(a.dim);
   for (std::int64_t row = 0; row < a.rows;) {
     const std::int64_t inside = row % row_tile,
                        left = a.rows - row < row_tile - inside ? a.rows - row : row_tile - inside;
     const float* q = a.q + (row - inside) * padded_dim + inside;
     float* t = s + row * block_keys;
-    if (left >= score_rows) {
-      panel_tile<E, score_rows, C>(q, panels, ahead, a.dim, a.scale, t);
-      row += score_rows;
-    } else if (left >= 4) {
-      panel_tile<E, 4, C>(q, panels, ahead, a.dim, a.scale, t);
+    if (left >= R) {
+      panel_tile<E, R, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
+      row += R;
+    } else if (R > 4 && left >= 4) {
+      panel_tile<E, 4, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
       row += 4;
     } else if (left >= 2) {
-      panel_tile<E, 2, C>(q, panels, ahead, a.dim, a.scale, t);
+      panel_tile<E, 2, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
       row += 2;
     } else {
-      panel_tile<E, 1, C>(q, panels, ahead, a.dim, a.scale, t);
+      panel_tile<E, 1, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
       row += 1;
     }
     ahead = nullptr;  // the first rows have fetched what comes next
   }
 }
 
-/// Keys from panels, or dim-major tiles, one offset a panel: `count` is a number of keys, a multiple of 16.
-template <element E>
-GQA_ENTRY void score_panels(const score_args& a) noexcept {
+/// Half as many rows leave registers for twice as many lanes: fewer sums wait in memory, and storing what is not summed
+/// yet holds up the processor. That pays while panels are packed and stay in the first level of cache, since they are
+/// read twice as often.
+template <element E, int C, bool Packed>
+GQA_INLINE void panel_rows(const score_args& a, const char* const* panels, const char* const* ahead, float* s) {
+  constexpr bool halves = Packed && lanes_of_tile(score_rows * C) == 1;
+  const std::int64_t bytes = a.dim * C * width * size_of<E>;
+  if (halves && bytes <= 16 * 1024)
+    rows_in_tiles<E, halves ? score_rows / 2 : score_rows, C, Packed>(a, panels, ahead, s);
+  else rows_in_tiles<E, score_rows, C, Packed>(a, panels, ahead, s);
+}
+
+/// One offset a panel, or tile: `count` is a number of keys, a multiple of 16.
+template <element E, bool Packed>
+GQA_INLINE void score_columns(const score_args& a) {
   const std::int64_t panels = a.keys.count / panel_keys;
   constexpr int together = wide / panel_vectors;  // panels of a wide tile
-  const bool fetches = a.keys.ahead.offsets;
   std::int64_t i = 0;
   // 2 to 4 rows have registers for more lanes of a single tile, and so read it in fewer passes.
   const bool several = together == 1 || a.rows == 1 || a.rows > 4;
@@ -131,14 +153,23 @@ GQA_ENTRY void score_panels(const score_args& a) noexcept {
     const char *k[together], *ahead[together];
     for (int j = 0; j < together; ++j) {
       k[j] = row(a.keys, i + j);
-      ahead[j] = fetches ? row(a.keys.ahead, i + j) : nullptr;
+      ahead[j] = Packed ? nullptr : row(a.keys.ahead, i + j);
     }
-    panel_rows<E, wide>(a, k, fetches ? ahead : nullptr, a.s + i * panel_keys);
+    panel_rows<E, wide, Packed>(a, k, ahead, a.s + i * panel_keys);
   }
   if constexpr (together > 1)
     for (; i < panels; ++i) {
       const char* k = row(a.keys, i);
-      const char* ahead = fetches ? row(a.keys.ahead, i) : nullptr;
-      panel_rows<E, panel_vectors>(a, &k, fetches ? &ahead : nullptr, a.s + i * panel_keys);
+      const char* ahead = Packed ? nullptr : row(a.keys.ahead, i);
+      panel_rows<E, panel_vectors, Packed>(a, &k, &ahead, a.s + i * panel_keys);
     }
 }
+
+/// Keys in dim-major tiles, as they lie; those to come are prefetched.
+template <element E>
+GQA_ENTRY void score_tiles(const score_args& a) noexcept {
+  score_columns<E, false>(a);
+}
+
+/// Keys in packed panels.
+GQA_ENTRY void score_panels(const score_args& a) noexcept { score_columns<element::f32, true>(a); }

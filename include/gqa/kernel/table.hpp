@@ -18,9 +18,9 @@ struct row_table {
   const std::int64_t* offsets;
 };
 
-/// Those that a kernel reads. While token i is read, the row `ahead` of it is prefetched (score_panels: only where
-/// ahead.offsets is not null), and, where there is time for it, the one to be read `again`: near by now, and its first
-/// prefetch may have been dropped, since too many were under way.
+/// Those that a kernel reads. While token i is read, the row `ahead` of it is prefetched (but for packed ones), and,
+/// where there is time for it, the one to be read `again`: near by now, and its first prefetch may have been dropped,
+/// since too many were under way.
 struct row_set : row_table {
   row_table ahead, again;  ///< hints: any address will do
   std::int64_t count;

@@ -54,14 +54,14 @@ struct unit_shape {
   bool in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
 };
 
-/// Keys and values are visited a few tokens at a time: where many rows share them, they stay in the first level of
-/// cache; where heads lie interleaved, memory is read about in the order it lies, several pages side by side. What
-/// comes next is prefetched two visits ahead, and no further: that is more than memory can have under way, and what is
-/// asked for early takes the place of what is needed now.
-[[nodiscard]] inline reading_pace pace_of(std::int64_t row_bytes, const unit_shape& u) noexcept {
+/// Keys and values are visited a few tokens at a time, at least so many: where many rows share them, they stay in the
+/// first level of cache; where heads lie interleaved, memory is read about in the order it lies, several pages side by
+/// side. What comes next is prefetched two visits ahead, and no further: that is more than memory can have under way,
+/// and what is asked for early takes the place of what is needed now.
+[[nodiscard]] inline reading_pace pace_of(std::int64_t row_bytes, std::int64_t least, const unit_shape& u) noexcept {
   const std::int64_t most = first_level_bytes / (u.heads > 1 && u.rows <= 2 * few_rows ? 8 : 4);
   reading_pace pace{block_keys, 2};
-  while (u.rows <= many_rows && pace.step > row_group && pace.step * row_bytes > most) pace.step /= 2;
+  while (u.rows <= many_rows && pace.step > least && pace.step * row_bytes > most) pace.step /= 2;
   return pace;
 }
 
@@ -75,8 +75,9 @@ struct unit_shape {
 [[nodiscard]] inline reading_order order_of(const unit_shape& u) noexcept {
   reading_order order;
   const bool single = u.rows == 1, one_head = u.heads == 1;
-  order.keys = pace_of(u.head_dim * u.k_bytes, u);
-  order.values = pace_of(u.v_head_dim * u.v_bytes, u);
+  order.keys = pace_of(u.head_dim * u.k_bytes, row_group, u);
+  // Each visit of values loads and stores the sums that it adds to.
+  order.values = pace_of(u.v_head_dim * u.v_bytes, u.rows > few_rows ? 2 * row_group : row_group, u);
   order.in_turn = reading_binds(u.rows, u.k_bytes) && (one_head || !single);
   const auto leave_to_hardware = [&](reading_pace& pace) { pace = {one_head ? block_keys : pace.step, 0}; };
   if (single && u.k_bytes == 4) leave_to_hardware(order.keys);
