@@ -202,7 +202,7 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
         }
         std::vector<float> in_dot_tiles(rows * padded);
         for (std::int64_t first = 0, n; first < rows; first += n) {
-          n = gqa::dot_tile_rows(rows - first, t->dot_rows);
+          n = gqa::dot_tile_rows(rows, first, t->dot_rows);
           for (std::int64_t r = 0; r < n; ++r)
             t->load_query(&q[(first + r) * padded], dim, padded, &in_dot_tiles[first * padded + r * 8], n);
         }

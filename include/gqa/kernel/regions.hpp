@@ -124,7 +124,7 @@ inline constexpr int width = 4, row_tile = 6, dot_rows = 4, dot_keys = 2, unpack
 }  // namespace emulated4
 namespace emulated8 {
 inline constexpr isa region_isa = isa::emulated8;
-inline constexpr int width = 8, row_tile = 6, dot_rows = 4, dot_keys = 2, unpacked_rows = 48, score_rows = 6,
+inline constexpr int width = 8, row_tile = 6, dot_rows = 6, dot_keys = 2, unpacked_rows = 48, score_rows = 6,
                      panel_registers = 12;
 #include "kernels.inl.hpp"
 }  // namespace emulated8

@@ -17,17 +17,17 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
 }
 
 /// acc[c * R + r] = lanes of q_r . k_c, for C keys side by side from end to end; what lies `ahead` and `again` bytes
-/// further is prefetched. q: [dim / 8][R][8]. Even: keys are whole lines.
-template <element E, int R, int C, bool Even>
+/// further is prefetched, if Fetch. q: [dim / 8][R][8]. Even: keys are whole lines.
+template <element E, int R, int C, bool Even, bool Fetch>
 GQA_INLINE void dot_keys_together(const float* q, const char* const* k, std::int64_t ahead, std::int64_t again,
                                   std::int64_t dim, vec8* acc) {
   GQA_UNROLL(32)
   for (int i = 0; i < R * C; ++i) acc[i] = zero8();
-  constexpr int elements = Even ? line_bytes / size_of<E> : 8, bytes = elements * size_of<E>;
+  constexpr int elements = Even && Fetch ? line_bytes / size_of<E> : 8, bytes = elements * size_of<E>;
   std::int64_t at = 0;
   for (; at + bytes <= dim * size_of<E>; at += bytes, q += elements * R) {
     GQA_UNROLL(4)
-    for (int c = 0; c < C; ++c) {
+    for (int c = 0; Fetch && c < C; ++c) {
       prefetch(k[c] + ahead + at);
       if (R > 1) prefetch(k[c] + again + at);
     }
@@ -38,7 +38,7 @@ GQA_INLINE void dot_keys_together(const float* q, const char* const* k, std::int
 }
 
 /// R rows x all keys, C of them side by side.
-template <element E, int R, int C, bool Even>
+template <element E, int R, int C, bool Even, bool Fetch>
 GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s) {
   constexpr int at_once = C > 2 ? C : 2;  // keys whose sums wait for each other
   row_run next = run_from(a.keys, 0);
@@ -53,7 +53,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s) {
       vec8 acc[at_once * R];
       GQA_UNROLL(2)
       for (int i = 0; i < at_once; i += C)
-        dot_keys_together<E, R, C, Even>(q, k + i, run.ahead - run.row, run.again - run.row, a.dim, acc + i * R);
+        dot_keys_together<E, R, C, Even, Fetch>(q, k + i, run.ahead - run.row, run.again - run.row, a.dim, acc + i * R);
       GQA_UNROLL(2)
       for (int i = 0; i < at_once; i += 2) {
         GQA_UNROLL(8)
@@ -69,14 +69,31 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s) {
 }
 
 /// R rows from `row` on. Keys stand side by side unless each is to be read from end to end before the next.
-template <element E, int R>
+template <element E, int R, bool Fetch>
 GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row) {
   const float* q = a.q + row * padded(a.dim);
   float* s = a.s + row * block_keys;
-  constexpr int C = R > 4 ? dot_keys / 2 : R > 2 ? dot_keys : 4;
-  if (a.dim * size_of<E> % line_bytes != 0) dot_tile<E, R, 1, false>(a, q, s);
-  else if (C == 1 || a.in_turn) dot_tile<E, R, 1, true>(a, q, s);
-  else dot_tile<E, R, C, true>(a, q, s);
+  constexpr int C = R == 8 ? dot_keys / 2 : R > 2 ? dot_keys : 4;
+  if (a.dim * size_of<E> % line_bytes != 0) dot_tile<E, R, 1, false, Fetch>(a, q, s);
+  else if (C == 1 || a.in_turn) dot_tile<E, R, 1, true, Fetch>(a, q, s);
+  else dot_tile<E, R, C, true, Fetch>(a, q, s);
+}
+
+/// n rows from `row` on. Not inlined: in one large function, registers would not do for what is prefetched.
+template <element E, bool Fetch>
+GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n) noexcept {
+  switch (n) {
+    case 8:
+      if constexpr (dot_rows == 8) dot_rows_of<E, 8, Fetch>(a, row);
+      break;
+    case 6:
+      if constexpr (dot_rows == 6) dot_rows_of<E, 6, Fetch>(a, row);
+      break;
+    case 4: dot_rows_of<E, 4, Fetch>(a, row); break;
+    case 3: dot_rows_of<E, 3, Fetch>(a, row); break;
+    case 2: dot_rows_of<E, 2, Fetch>(a, row); break;
+    default: dot_rows_of<E, 1, Fetch>(a, row);
+  }
 }
 
 /// Prefetches a share of the keys to come, whole.
@@ -91,22 +108,13 @@ GQA_INLINE void prefetch_keys(const score_args& a, prefetch_share share) {
   }
 }
 
+/// One tile prefetches as it reads; several share that, each its part beforehand.
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
-  const bool several = a.rows > dot_rows;  // tiles, which share what is prefetched
-  score_args b = a;
-  if (several) b.keys.ahead = b.keys.again = a.keys;
+  if (dot_tile_rows(a.rows, 0, dot_rows) == a.rows) return dot_rows_at<E, true>(a, 0, a.rows);
   for (std::int64_t row = 0, n; row < a.rows; row += n) {
-    n = dot_tile_rows(a.rows - row, dot_rows);
-    if (several) prefetch_keys<E>(a, share_of(a.keys.count, row, n, a.rows));
-    switch (n) {
-      case 8:
-        if constexpr (dot_rows == 8) dot_rows_of<E, 8>(b, row);
-        break;
-      case 4: dot_rows_of<E, 4>(b, row); break;
-      case 3: dot_rows_of<E, 3>(b, row); break;
-      case 2: dot_rows_of<E, 2>(b, row); break;
-      default: dot_rows_of<E, 1>(b, row);
-    }
+    n = dot_tile_rows(a.rows, row, dot_rows);
+    prefetch_keys<E>(a, share_of(a.keys.count, row, n, a.rows));
+    dot_rows_at<E, false>(a, row, n);
   }
 }

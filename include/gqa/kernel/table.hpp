@@ -30,16 +30,18 @@ struct row_set : row_table {
 };
 inline constexpr std::int64_t row_group = 8;
 
-/// Rows of a dot product's next tile, where so many are left: `most` (4 or 8) or 4, then 3 and 2 rather than a single
-/// one at the end.
-[[nodiscard]] constexpr std::int64_t dot_tile_rows(std::int64_t left, std::int64_t most) noexcept {
+/// Rows of a dot product's next tile, after `done` of all rows: `most` (4, 6 or 8) or 4, then 3 and 2 rather than a
+/// single one at the end. Six only among many rows: the fewer tiles there are, the more each has to prefetch at once.
+[[nodiscard]] constexpr std::int64_t dot_tile_rows(std::int64_t rows, std::int64_t done, std::int64_t most) noexcept {
+  const std::int64_t left = rows - done;
   if (left >= 8 && left != 9 && most == 8) return 8;
+  if (left >= 9 && rows >= 24 && most == 6) return 6;
   return left == 5 || left == 6 ? 3 : left < 4 ? left : 4;
 }
 
 /// S[r][c] = scale * (q_r . k_c) for `rows` x `keys.count`; count is a multiple of 8.
 struct score_args {
-  /// In tiles of n rows, zero-padded. dot: [padded dim / 8][n][8], n = dot_tile_rows(rows left, dot_rows);
+  /// In tiles of n rows, zero-padded. dot: [padded dim / 8][n][8], n = dot_tile_rows(rows, done, dot_rows);
   /// panels: [padded dim][n], n = row_tile.
   const float* q;
   std::int64_t rows;

@@ -5,8 +5,8 @@ inline constexpr int width = 8;             // lanes of vec
 inline constexpr int row_tile = 6;          // rows x 2 vectors: 12 accumulators
 inline constexpr int score_rows = 6;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 12;  // accumulators it may have
-inline constexpr int dot_rows = 4;          // rows of a dot product's register tile
-inline constexpr int dot_keys = 2;          // keys of 4 rows side by side: up to 8 accumulators
+inline constexpr int dot_rows = 6;          // rows of a dot product's register tile
+inline constexpr int dot_keys = 2;          // keys of 4 or 6 rows side by side: up to 12 accumulators
 inline constexpr int unpacked_rows = 48;    // measured: a tie at 48 rows
 
 GQA_INLINE vec vzero() { return vec{}; }

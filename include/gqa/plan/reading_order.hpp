@@ -65,6 +65,11 @@ struct unit_shape {
   return pace;
 }
 
+/// Each visit of values loads and stores the sums that it adds to, which costs the more, the more rows there are.
+[[nodiscard]] constexpr std::int64_t least_values(std::int64_t rows) noexcept {
+  return rows <= few_rows ? row_group : rows <= 2 * few_rows ? 2 * row_group : block_keys;
+}
+
 /// Few rows of one KV head read all keys of a chunk before its values, since each change from one stream to the other
 /// costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn, which is what the
 /// hardware follows; otherwise several keys side by side load a query less often.
@@ -76,8 +81,7 @@ struct unit_shape {
   reading_order order;
   const bool single = u.rows == 1, one_head = u.heads == 1;
   order.keys = pace_of(u.head_dim * u.k_bytes, row_group, u);
-  // Each visit of values loads and stores the sums that it adds to.
-  order.values = pace_of(u.v_head_dim * u.v_bytes, u.rows > few_rows ? 2 * row_group : row_group, u);
+  order.values = pace_of(u.v_head_dim * u.v_bytes, least_values(u.rows), u);
   order.in_turn = reading_binds(u.rows, u.k_bytes) && (one_head || !single);
   const auto leave_to_hardware = [&](reading_pace& pace) { pace = {one_head ? block_keys : pace.step, 0}; };
   if (single && u.k_bytes == 4) leave_to_hardware(order.keys);

@@ -52,7 +52,7 @@ class unit_queries {
 
   void load_tiles(std::int64_t head) const noexcept {
     for (std::int64_t first = 0, n; first < rows_; first += n) {
-      n = dot_tile_rows(rows_ - first, in_.kernels->dot_rows);
+      n = dot_tile_rows(rows_, first, in_.kernels->dot_rows);
       for (std::int64_t r = 0; r < n; ++r)
         in_.kernels->load_query(row(head, first + r), in_.head_dim, in_.padded_dim, of(head, first) + r * score_lanes,
                                 n);
