@@ -161,14 +161,15 @@ float dot_by_contract(const float* q, const float* k, std::int64_t dim) {
 /// Offsets of up to 64 consecutive rows, one for each row or, evenly spaced, one for each group: the others then name
 /// the wrong row.
 struct row_offsets {
-  row_offsets(std::int64_t row_bytes, bool even) : stride(even ? row_bytes : 0) {
+  row_offsets(std::int64_t row_bytes, bool even, std::int64_t rows_of_a_run = gqa::row_group)
+      : stride(even ? row_bytes : 0), run(even ? rows_of_a_run : 1) {
     for (std::int64_t c = 0; c < block_keys; ++c) at[c] = (even && c % gqa::row_group != 0 ? 0 : c) * row_bytes;
   }
   [[nodiscard]] gqa::row_set of(const std::vector<float>& rows, std::int64_t count) const {
     const gqa::row_table table{reinterpret_cast<const char*>(rows.data()), at};
-    return {table, table, table, count, stride};
+    return {table, table, table, count, stride, run};
   }
-  std::int64_t at[block_keys], stride;
+  std::int64_t at[block_keys], stride, run;
 };
 
 TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
@@ -194,11 +195,13 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
           expected[r * block_keys + c] = 0.3f * dot_by_contract(&q[r * padded], &k[c * dim], dim);
       const auto bytes = [](const std::vector<float>& v) { return reinterpret_cast<const char*>(v.data()); };
       for (const kernel_table* t : tables()) {
-        std::vector<float> in_tiles(gqa::round_up(rows, t->row_tile) * padded + 7), panels(block_keys * padded);
+        std::vector<float> in_tiles(gqa::round_up(rows, t->row_tile) * padded), by_lane(in_tiles.size()),
+            panels(block_keys * padded);
         for (std::int64_t first = 0; first < rows; first += t->row_tile) {
           const void* tile[gqa::max_row_tile];
           for (std::int64_t r = 0; r < t->row_tile; ++r) tile[r] = &q[std::min(first + r, rows - 1) * padded];
-          t->pack_queries(tile, tile, dim, padded, &in_tiles[first * padded]);
+          t->pack_queries(tile, tile, dim, padded, false, &in_tiles[first * padded]);
+          t->pack_queries(tile, tile, dim, padded, true, &by_lane[first * padded]);
         }
         std::vector<float> in_dot_tiles(rows * padded);
         for (std::int64_t first = 0, n; first < rows; first += n) {
@@ -226,7 +229,7 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
         const auto score_packed = [&](const char* form) {
           std::fill(s.begin(), s.end(), 0.0f);
           const gqa::row_set keys{{bytes(panels), panel_offsets}, {}, {}, block_keys};
-          t->score_panels({in_tiles.data(), rows, keys, dim, 0.3f, s.data()});
+          t->score_panels({by_lane.data(), rows, keys, dim, 0.3f, s.data()});
           same(s, form);
           std::fill(panels.begin(), panels.end(), 0.0f);
         };
@@ -255,13 +258,14 @@ TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
           for (std::int64_t c = 0; c < keys; ++c)
             expected[r * stride + d] = std::fma(p[r * block_keys + c], v[c * dim + d], expected[r * stride + d]);
       for (const kernel_table* t : tables())
-        for (bool even : {false, true}) {
-          const row_offsets offsets(dim * 4, even);
+        for (std::int64_t run : {1, 8, 16, 64}) {  // rows that lie evenly spaced
+          const bool even = run > 1;
+          const row_offsets offsets(dim * 4, even, run);
           std::vector<float> o = start, packed(keys * stride);
           t->weigh({p.data(), rows, offsets.of(v, keys), dim, o.data(), stride});
           for (std::int64_t r = 0; r < rows; ++r)
             EXPECT_EQ(std::memcmp(&o[r * stride], &expected[r * stride], dim * 4), 0)
-                << gqa::name(t->target) << " dim " << dim << " rows " << rows << " row " << r << " even " << even;
+                << gqa::name(t->target) << " dim " << dim << " rows " << rows << " row " << r << " run " << run;
           std::vector<float> infinite = v;
           infinite[(keys - 2) * dim] = std::numeric_limits<float>::infinity();
           EXPECT_TRUE(t->values_finite(offsets.of(v, keys), dim));
@@ -270,6 +274,12 @@ TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
           for (std::int64_t c = 0; c < keys; ++c)
             EXPECT_EQ(std::memcmp(&packed[c * stride], &v[c * dim], dim * 4), 0)
                 << gqa::name(t->target) << " packed value " << c << " dim " << dim << " even " << even;
+          o = start;
+          const row_offsets near(stride * 4, true, block_keys);
+          t->weigh_packed({p.data(), rows, near.of(packed, keys), dim, o.data(), stride});
+          for (std::int64_t r = 0; r < rows; ++r)
+            EXPECT_EQ(std::memcmp(&o[r * stride], &expected[r * stride], dim * 4), 0)
+                << "packed, " << gqa::name(t->target) << " dim " << dim << " rows " << rows << " row " << r;
         }
     }
 }

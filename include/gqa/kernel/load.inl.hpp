@@ -57,8 +57,8 @@ struct row_run {
 };
 GQA_INLINE const char* row(const row_table& rows, std::int64_t i) { return rows.base + rows.offsets[i]; }
 GQA_INLINE row_run run_from(const row_set& rows, std::int64_t i) {
-  const std::int64_t group = rows.stride == 0 ? 1 : row_group, left = rows.count - i;
-  return {row(rows, i), row(rows.ahead, i), row(rows.again, i), left < group ? left : group};
+  const std::int64_t left = rows.count - i;
+  return {row(rows, i), row(rows.ahead, i), row(rows.again, i), left < rows.run ? left : rows.run};
 }
 
 /// Row i alone, a run of one.

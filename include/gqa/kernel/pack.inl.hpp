@@ -1,9 +1,10 @@
-// Tiles that many rows share are widened once into f32 scratch: keys as panels [dim][16], values as rows; and the rows
-// that share them: q as panels [dim][row_tile].
+// Tiles that many rows share are widened once into f32 scratch: keys as panels by virtual lane, [8][padded dim /
+// 8][16], zero from dim on, values as rows; and the rows that share them: q as panels of row_tile rows.
 
-/// 8 keys x `dim` into columns of a panel; rows of the panel up to the next multiple of 8 are zero.
+/// 8 keys x `dim` into columns of a panel.
 template <element E>
 GQA_INLINE void pack_eight(const row_set& keys, std::int64_t first, std::int64_t dim, float* panel) {
+  const std::int64_t lane_floats = padded(dim) / score_lanes * 16;
   row_run k[8];
   for (int i = 0; i < 8; ++i) k[i] = row_at(keys, first + i);
   for (std::int64_t d = 0; d < dim; d += 8) {
@@ -19,7 +20,7 @@ GQA_INLINE void pack_eight(const row_set& keys, std::int64_t first, std::int64_t
     }
     transpose8(x);
     GQA_UNROLL(8)
-    for (int i = 0; i < 8; ++i) store8(panel + (d + i) * 16, x[i]);
+    for (int i = 0; i < 8; ++i) store8(panel + i * lane_floats + d / score_lanes * 16, x[i]);
   }
 }
 
@@ -36,11 +37,11 @@ GQA_ENTRY void pack_tiles(const row_set& keys, std::int64_t dim, float* panels) 
   const std::int64_t padded_dim = padded(dim);
   for (std::int64_t tile = 0; tile < keys.count / 16; ++tile, panels += padded_dim * 16) {
     const char *k = row(keys, tile), *ahead = row(keys.ahead, tile);
-    for (std::int64_t d = 0; d < dim; ++d) {
+    for (std::int64_t d = 0; d < padded_dim; ++d) {
+      float* to = panels + (d % score_lanes * padded_dim / score_lanes + d / score_lanes) * 16;
       prefetch(ahead + d * 16 * size_of<E>);
-      for (int i = 0; i < 16; i += width) vstore(panels + d * 16 + i, widen<E>(k + (d * 16 + i) * size_of<E>));
+      for (int i = 0; i < 16; i += width) vstore(to + i, d < dim ? widen<E>(k + (d * 16 + i) * size_of<E>) : vzero());
     }
-    for (std::int64_t d = dim * 16; d < padded_dim * 16; ++d) panels[d] = 0;
   }
 }
 
@@ -74,27 +75,29 @@ GQA_ENTRY bool values_finite(const row_set& values, std::int64_t dim) noexcept {
   return any == 0;
 }
 
-/// row_tile rows of q as a panel [padded dim][row_tile]; those of the next panel, `ahead`, are prefetched. Eight are
-/// stored at a time: what goes past the last row is written over by the next d, and after the last d there must be room
-/// for up to 7 more.
+/// row_tile rows of q as a panel [padded dim][row_tile], or by virtual lane, [8][padded dim / 8][row_tile]; those of
+/// the next panel, `ahead`, are prefetched.
 template <element Q>
 GQA_ENTRY void pack_queries(const void* const* rows, const void* const* ahead, std::int64_t dim,
-                            std::int64_t padded_dim, float* panel) noexcept {
+                            std::int64_t padded_dim, bool by_lane, float* panel) noexcept {
   static_assert(row_tile <= max_row_tile);
   constexpr int groups = (row_tile + 7) / 8;
   for (std::int64_t d = 0; d < padded_dim; d += 8) {
     if (d * size_of<Q> % line_bytes == 0)
       for (int i = 0; i < row_tile; ++i) prefetch_next((const char*)ahead[i] + d * size_of<Q>);
-    vec8 x[groups][8];
-    GQA_UNROLL(2)
+    float x[8][8 * groups];
     for (int g = 0; g < groups; ++g) {
+      vec8 y[8];
       for (int i = 0; i < 8; ++i) {
         const char* p = (const char*)rows[8 * g + i < row_tile ? 8 * g + i : 0] + d * size_of<Q>;
-        x[g][i] = dim - d >= 8 ? widen8<Q>(p) : widen8_tail<Q>(p, dim - d);
+        y[i] = dim - d >= 8 ? widen8<Q>(p) : widen8_tail<Q>(p, dim - d);
       }
-      transpose8(x[g]);
+      transpose8(y);
+      for (int i = 0; i < 8; ++i) store8(x[i] + 8 * g, y[i]);
     }
-    for (int i = 0; i < 8; ++i)
-      for (int g = 0; g < groups; ++g) store8(panel + (d + i) * row_tile + 8 * g, x[g][i]);
+    for (int i = 0; i < 8; ++i) {
+      const std::int64_t at = by_lane ? i * (padded_dim / score_lanes) + d / score_lanes : d + i;
+      __builtin_memcpy(panel + at * row_tile, x[i], row_tile * sizeof(float));
+    }
   }
 }

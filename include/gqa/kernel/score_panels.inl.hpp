@@ -1,7 +1,7 @@
-// Scores of many rows: outer products of rows with 16 keys at a time, from K in panels [dim][16]: packed once from rows
-// (pack_rows), or as they lie in dim-major tiles. As many virtual lanes of the contract are taken at once as there are
-// registers for (lane l runs d = l, l + 8, ...), and their sums join pairwise as they appear: one row takes all 8, and
-// so reads a tile in the order it lies.
+// Scores of many rows: outer products of rows with 16 keys at a time, from K in panels: packed once from rows
+// (pack_rows), by virtual lane, [8][padded dim / 8][16], or as they lie in dim-major tiles, [dim][16]. As many virtual
+// lanes of the contract are taken at once as there are registers for (lane l runs d = l, l + 8, ...), and their sums
+// join pairwise as they appear: one row takes all 8, and so reads a tile in the order it lies.
 inline constexpr int panel_keys = 16;
 inline constexpr int panel_vectors = panel_keys / width;
 inline constexpr int wide = panel_vectors > 2 ? panel_vectors : 2;  // vectors of a wide register tile
@@ -12,15 +12,15 @@ GQA_INLINE const char* panel_vector(const char* const* panels, int c) {
   return panels[c / panel_vectors] + c % panel_vectors * width * size_of<E>;
 }
 
-/// Adds the products of virtual lane `lane` at d: acc += q[d] * k[d], for R rows and C vectors of keys.
+/// acc += q * k of what lies at place `at` of both, for R rows and C vectors of keys.
 template <element E, int R, int C>
-GQA_INLINE void panel_step(const float* q, const char* const* panels, std::int64_t d, vec* acc) {
+GQA_INLINE void panel_step(const float* q, const char* const* panels, std::int64_t at, vec* acc) {
   vec x[C];
   GQA_UNROLL(4)
-  for (int c = 0; c < C; ++c) x[c] = widen<E>(panel_vector<E>(panels, c) + d * (panel_keys * size_of<E>));
+  for (int c = 0; c < C; ++c) x[c] = widen<E>(panel_vector<E>(panels, c) + at * (panel_keys * size_of<E>));
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
-    const vec y = vset(q[d * row_tile + r]);
+    const vec y = vset(q[at * row_tile + r]);
     GQA_UNROLL(4)
     for (int c = 0; c < C; ++c) acc[r * C + c] = vfma(y, x[c], acc[r * C + c]);
   }
@@ -33,18 +33,19 @@ constexpr int lanes_of_tile(int accumulators) {
   return lanes;
 }
 
-/// One element of each of L virtual lanes, from d on; those of the panels `ahead`, if any, are prefetched.
+/// Element i of L virtual lanes from `lane` on, each of n elements; those of the panels `ahead`, if any, are
+/// prefetched.
 template <element E, int R, int C, int L, bool Packed>
-GQA_INLINE void panel_lanes(const float* q, const char* const* panels, const char* const* ahead, std::int64_t d,
-                            vec* acc) {
+GQA_INLINE void panel_lanes(const float* q, const char* const* panels, const char* const* ahead, std::int64_t lane,
+                            std::int64_t i, std::int64_t n, vec* acc) {
   GQA_UNROLL(8)
-  for (int lane = 0; lane < L; ++lane) {
+  for (int l = 0; l < L; ++l) {
+    const std::int64_t at = Packed ? (lane + l) * n + i : i * score_lanes + lane + l;
     if (!Packed && ahead) {
       GQA_UNROLL(4)
-      for (int c = 0; c < C; c += panel_vectors)
-        prefetch(panel_vector<E>(ahead, c) + (d + lane) * (panel_keys * size_of<E>));
+      for (int c = 0; c < C; c += panel_vectors) prefetch(panel_vector<E>(ahead, c) + at * (panel_keys * size_of<E>));
     }
-    panel_step<E, R, C>(q, panels, d + lane, acc + lane * R * C);
+    panel_step<E, R, C>(q, panels, at, acc + l * R * C);
   }
 }
 
@@ -52,22 +53,24 @@ template <element E, int R, int C, bool Packed>
 GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char* const* ahead, std::int64_t dim,
                            float scale, float* s) {
   constexpr int L = lanes_of_tile(R * C), steps = (int)score_lanes / L;
-  constexpr int at_once = Packed ? 2 : 1;  // elements of a lane: the end of a short loop is foreseen
-  vec part[3][R * C];                      // sums of 1, 2 and 4 steps that wait for their partner
+  constexpr int at_once = Packed && L <= 2 ? 2 : 1;  // elements of a lane: the end of a short loop is foreseen
+  const std::int64_t n = padded(dim) / score_lanes;
+  vec part[3][R * C];  // sums of 1, 2 and 4 steps that wait for their partner
   for (int step = 0; step < steps; ++step) {
     vec acc[L * R * C];
     GQA_UNROLL(32)
     for (int i = 0; i < L * R * C; ++i) acc[i] = vzero();
-    std::int64_t d = step * L;
-    if constexpr (at_once > 1)
-      for (; d + (at_once - 1) * score_lanes + L <= dim; d += at_once * score_lanes) {
-        GQA_UNROLL(2)
-        for (int i = 0; i < at_once; ++i) panel_lanes<E, R, C, L, Packed>(q, panels, ahead, d + i * score_lanes, acc);
-      }
-    for (; d + L <= dim; d += score_lanes) panel_lanes<E, R, C, L, Packed>(q, panels, ahead, d, acc);
+    const std::int64_t lane = step * L, all = Packed ? n : (dim - lane + score_lanes - L) / score_lanes;
+    std::int64_t i = 0;
+    for (; i + at_once <= all; i += at_once) {
+      GQA_UNROLL(4)
+      for (int j = 0; j < at_once; ++j) panel_lanes<E, R, C, L, Packed>(q, panels, ahead, lane, i + j, n, acc);
+    }
+    for (; at_once > 1 && i < all; ++i) panel_lanes<E, R, C, L, Packed>(q, panels, ahead, lane, i, n, acc);
     GQA_UNROLL(8)
-    for (int lane = 0; lane < L - 1; ++lane)  // the last elements of a head_dim that L does not divide
-      if (d + lane < dim) panel_step<E, R, C>(q, panels, d + lane, acc + lane * R * C);
+    for (int l = 0; !Packed && l < L - 1; ++l)  // the last elements of a head_dim that L does not divide
+      if (const std::int64_t d = all * score_lanes + lane + l; d < dim)
+        panel_step<E, R, C>(q, panels, d, acc + l * R * C);
     GQA_UNROLL(4)
     for (int n = L / 2; n > 0; n /= 2) {
       GQA_UNROLL(4)

@@ -24,9 +24,9 @@ struct row_table {
 struct row_set : row_table {
   row_table ahead, again;  ///< hints: any address will do
   std::int64_t count;
-  /// Not 0: rows lie this far apart in each group of row_group, and of the tables only the groups' first entries count;
-  /// all then start at a group.
-  std::int64_t stride = 0;
+  /// Not 0: rows lie this far apart in each `run` of them, a multiple of row_group, and of the tables only each
+  /// row_group's first entry counts.
+  std::int64_t stride = 0, run = 1;
 };
 inline constexpr std::int64_t row_group = 8;
 
@@ -42,7 +42,7 @@ inline constexpr std::int64_t row_group = 8;
 /// S[r][c] = scale * (q_r . k_c) for `rows` x `keys.count`; count is a multiple of 8.
 struct score_args {
   /// In tiles of n rows, zero-padded. dot: [padded dim / 8][n][8], n = dot_tile_rows(rows, done, dot_rows);
-  /// panels: [padded dim][n], n = row_tile.
+  /// keys in tiles: [padded dim][n], n = row_tile; in packed panels: [8][padded dim / 8][n].
   const float* q;
   std::int64_t rows;
   row_set keys;      ///< dot: one offset a key; tiles: one offset a tile of 16
@@ -91,17 +91,16 @@ struct kernel_table {
   std::int64_t unpacked_rows;  ///< up to so many rows, keys are best read as they lie, not packed first
   std::int64_t value_columns;  ///< up to so many, a single row reads a value's columns in one pass, or nearly
 
-  // q: f32 from the query's type, zero up to padded_dim; in tiles for dot products, or in panels of row_tile rows, with
-  // room for 7 floats behind a panel
+  // q: f32 from the query's type, zero up to padded_dim; in tiles for dot products, or in panels of row_tile rows
   void (*load_query)(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
                      std::int64_t tile_rows) noexcept;
   void (*pack_queries)(const void* const* rows, const void* const* ahead, std::int64_t dim, std::int64_t padded_dim,
-                       float* panel) noexcept;
+                       bool by_lane, float* panel) noexcept;
   // K
   void (*score_dot)(const score_args&) noexcept;    ///< few rows, keys as rows
   void (*score_tiles)(const score_args&) noexcept;  ///< few rows, keys in dim-major tiles
   void (*pack_rows)(const row_set& keys, std::int64_t dim,
-                    float* panels) noexcept;  ///< -> [count / 16][padded dim][16]
+                    float* panels) noexcept;  ///< -> [count / 16][8][padded dim / 8][16]
   void (*pack_tiles)(const row_set& keys, std::int64_t dim, float* panels) noexcept;
   void (*score_panels)(const score_args&) noexcept;  ///< many rows, packed f32 panels
   // V

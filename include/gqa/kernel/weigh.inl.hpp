@@ -61,14 +61,9 @@ GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_s
   }
 }
 
+/// All values of a, which lie in the cache's memory: run by run, each tile of rows prefetching its share.
 template <element E, int R, int C, bool Partial>
-GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t column, std::int64_t elements, float* o) {
-  vec acc[R * C];
-  GQA_UNROLL(16)
-  for (int r = 0; r < R; ++r) {
-    GQA_UNROLL(8)
-    for (int c = 0; c < C; ++c) acc[r * C + c] = vload(o + r * a.o_stride + c * width);
-  }
+GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t column, std::int64_t elements, vec* acc) {
   const prefetch_share share = share_of(a.values.count, (p - a.p) / block_keys, R, a.rows);
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   const std::int64_t beside = a.dim > C * width ? C * width * size_of<E> : 0;
@@ -81,10 +76,32 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     run.row += at;
     run.ahead += ahead_at;
     run.again += ahead_at;
-    if (i >= share.begin && i < share.end)
-      weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
-    else weigh_run<E, R, C, Partial, false>(run, stride, ahead_step, beside, p + i, elements, acc);
-    i += run.count;
+    for (const std::int64_t end = i + run.count; i < end; i += run.count) {
+      const bool fetch = i >= share.begin && i < share.end;
+      const std::int64_t until = fetch ? share.end : i < share.begin ? share.begin : end;
+      run.count = (until < end ? until : end) - i;
+      if (fetch) weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
+      else weigh_run<E, R, C, Partial, false>(run, stride, ahead_step, beside, p + i, elements, acc);
+      run.row += run.count * stride;
+      run.ahead += run.count * ahead_step;
+      run.again += run.count * ahead_step;
+    }
+  }
+}
+
+template <element E, int R, int C, bool Partial, bool Packed>
+GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t column, std::int64_t elements, float* o) {
+  vec acc[R * C];
+  GQA_UNROLL(16)
+  for (int r = 0; r < R; ++r) {
+    GQA_UNROLL(8)
+    for (int c = 0; c < C; ++c) acc[r * C + c] = vload(o + r * a.o_stride + c * width);
+  }
+  if constexpr (Packed) {  // one run, near already
+    const row_run all{row(a.values, 0) + column * size_of<E>, nullptr, nullptr, a.values.count};
+    weigh_run<E, R, C, Partial, false>(all, a.values.stride, 0, 0, p, elements, acc);
+  } else {
+    weigh_runs<E, R, C, Partial>(a, p, column, elements, acc);
   }
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
@@ -95,20 +112,21 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
 
 /// The rows from `row` on against C vectors of each value, in tiles of up to R rows. A large tile leaves at least three
 /// rows, or none: the chains of fewer would not hide their latency.
-template <element E, int R, int C, bool Partial>
+template <element E, int R, int C, bool Partial, bool Packed>
 GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, std::int64_t column) {
   for (std::int64_t left = a.rows - row; left == R || left >= R + (R > 4 ? 3 : 0); left -= R, row += R)
-    weigh_tile<E, R, C, Partial>(a, a.p + row * block_keys, column, a.dim - column, a.o + row * a.o_stride + column);
+    weigh_tile<E, R, C, Partial, Packed>(a, a.p + row * block_keys, column, a.dim - column,
+                                         a.o + row * a.o_stride + column);
   constexpr int next = C > 1 ? (R > 8 ? 8 : R - 1) : (R > 4 ? 4 : R / 2);  // few sizes for the last columns
-  if constexpr (next > 0) weigh_rows<E, next, C, Partial>(a, row, column);
+  if constexpr (next > 0) weigh_rows<E, next, C, Partial, Packed>(a, row, column);
 }
 
-template <element E>
+template <element E, bool Packed>
 GQA_INLINE void weigh_many(const weigh_args& a) {
   std::int64_t column = 0;
-  for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false>(a, 0, column);
-  for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false>(a, 0, column);
-  if (column < a.dim) weigh_rows<E, 4, 1, true>(a, 0, column);
+  for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, Packed>(a, 0, column);
+  for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, Packed>(a, 0, column);
+  if (column < a.dim) weigh_rows<E, 4, 1, true, Packed>(a, 0, column);
 }
 
 /// R rows: a single one in the widest tiles, more in those of few_vectors.
@@ -118,13 +136,16 @@ GQA_INLINE void weigh_few(const weigh_args& a) {
   const float* p = a.p;
   float* o = a.o;
   std::int64_t column = 0;
-  for (; column + C * width <= a.dim; column += C * width) weigh_tile<E, R, C, false>(a, p, column, 0, o + column);
+  for (; column + C * width <= a.dim; column += C * width)
+    weigh_tile<E, R, C, false, false>(a, p, column, 0, o + column);
   if constexpr (C > 4)
-    for (; column + 4 * width <= a.dim; column += 4 * width) weigh_tile<E, R, 4, false>(a, p, column, 0, o + column);
+    for (; column + 4 * width <= a.dim; column += 4 * width)
+      weigh_tile<E, R, 4, false, false>(a, p, column, 0, o + column);
   if constexpr (C > 2)
-    for (; column + 2 * width <= a.dim; column += 2 * width) weigh_tile<E, R, 2, false>(a, p, column, 0, o + column);
-  for (; column + width <= a.dim; column += width) weigh_tile<E, R, 1, false>(a, p, column, 0, o + column);
-  if (column < a.dim) weigh_tile<E, R, 1, true>(a, p, column, a.dim - column, o + column);
+    for (; column + 2 * width <= a.dim; column += 2 * width)
+      weigh_tile<E, R, 2, false, false>(a, p, column, 0, o + column);
+  for (; column + width <= a.dim; column += width) weigh_tile<E, R, 1, false, false>(a, p, column, 0, o + column);
+  if (column < a.dim) weigh_tile<E, R, 1, true, false>(a, p, column, a.dim - column, o + column);
 }
 
 template <element E>
@@ -134,6 +155,8 @@ GQA_ENTRY void weigh(const weigh_args& a) noexcept {
     case 2: return weigh_few<E, 2>(a);
     case 3: return weigh_few<E, 3>(a);
     case 4: return weigh_few<E, 4>(a);
-    default: return weigh_many<E>(a);
+    default: return weigh_many<E, false>(a);
   }
 }
+
+GQA_ENTRY void weigh_packed(const weigh_args& a) noexcept { weigh_many<element::f32, true>(a); }

@@ -25,11 +25,11 @@ class unit_walk {
   unit_walk(const step_inputs& in, const work_line& line, const Layout& layout, const unit& u, scratch& work) noexcept
       : in_(in), layout_(layout), unit_(u), seq_(line.sequences[u.seq]), work_(work), keys_(line.keys_of(u)),
         chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
-        rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles),
-        panels_(tiles_ || head_rows_ > in.kernels->unpacked_rows), pack_values_(packing_pays(in, layout)),
+        rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles), form_(form_of(in)),
+        pack_values_(packing_pays(in, layout)),
         order_(order_of({u.heads, head_rows_, in.head_dim, in.v_head_dim, in.k_bytes, in.v_bytes, layout.order(),
                          in.v_head_dim <= in.kernels->value_columns})),
-        queries_(in, u, group_, panels_, work.q) {}
+        queries_(in, u, group_, form_, work.q) {}
 
   /// Cells [first, last) of the unit; their states are left pending in `region`.
   void run(std::int64_t first, std::int64_t last, int region) noexcept {
@@ -56,6 +56,12 @@ class unit_walk {
   }
 
  private:
+  [[nodiscard]] score_form form_of(const step_inputs& in) const noexcept {
+    const bool many = head_rows_ > in.kernels->unpacked_rows;
+    if (tiles_) return many && in.k_bytes < 4 ? score_form::packed : score_form::tiles;
+    return many ? score_form::packed : score_form::dot;
+  }
+
   /// Values are read once a row tile. Widening them first pays for many tiles; so does, for fewer, bringing together
   /// rows that lie in different memory pages, which conflict in the cache's sets.
   [[nodiscard]] bool packing_pays(const step_inputs& in, const Layout& layout) const noexcept {
@@ -67,24 +73,24 @@ class unit_walk {
   /// n rows of `head` and those to prefetch meanwhile; `at` finds the rows of a visit.
   template <class At>
   [[nodiscard]] row_set rows_at(const reading_pace& pace, std::int64_t head, std::int64_t n, std::int64_t stride,
-                                const At& at) const noexcept {
+                                std::int64_t run, const At& at) const noexcept {
     const auto later = [&](std::int64_t visits) noexcept -> row_table {
       return at(pace.later(head, visits, unit_.heads));
     };
-    return {later(0), later(pace.ahead), later(pace.ahead / 2), n, stride};
+    return {later(0), later(pace.ahead), later(pace.ahead / 2), n, stride, run};
   }
   [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.keys, head, n, b.k_stride, [&](const visit& v) noexcept -> row_table {
+    return rows_at(order_.keys, head, n, b.k_stride, b.run, [&](const visit& v) noexcept -> row_table {
       return {in_.key_head(unit_.head + v.head), b.k + c + v.token};
     });
   }
   [[nodiscard]] row_set tiles(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.keys, head, n, 0, [&](const visit& v) noexcept -> row_table {
+    return rows_at(order_.keys, head, n, 0, 1, [&](const visit& v) noexcept -> row_table {
       return {in_.key_head(unit_.head + v.head), b.k_tiles + (c + v.token) / tile_tokens};
     });
   }
   [[nodiscard]] row_set values(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.values, head, n, b.v_stride, [&](const visit& v) noexcept -> row_table {
+    return rows_at(order_.values, head, n, b.v_stride, b.run, [&](const visit& v) noexcept -> row_table {
       return {in_.value_head(unit_.head + v.head), b.v + c + v.token};
     });
   }
@@ -109,8 +115,8 @@ class unit_walk {
     s_ = work_.s;
     for (std::int64_t i = 0; i < blocks.size(); ++i, s_ += tile) {
       even[i] = every_row_alike(blocks[i]);
-      if (panels_) score_by_panels(blocks[i], even[i]);
-      else score_by_rows(blocks[i]);
+      if (form_ == score_form::dot) score_by_rows(blocks[i]);
+      else score_by_panels(blocks[i], even[i]);
     }
     s_ = work_.s;
     for (std::int64_t i = 0; i < blocks.size(); ++i, s_ += tile) apply_scores(blocks[i], even[i]);
@@ -146,7 +152,6 @@ class unit_walk {
 
   void score_by_panels(const key_block& b, bool even) noexcept {
     const kernel_table& k = *in_.kernels;
-    const bool pack = !tiles_ || (in_.k_bytes < 4 && head_rows_ > k.unpacked_rows);
     const std::int64_t together = 2 * tile_tokens;
     for (std::int64_t h = 0; h < unit_.heads; ++h) {
       for (std::int64_t c = b.begin; c < b.end; c += together) {
@@ -155,7 +160,7 @@ class unit_walk {
         if (first >= head_rows_) continue;
         score_args a{queries_.of(h, first), head_rows_ - first, {},
                      in_.head_dim,          in_.scale,          scores(h) + first * block_keys + c};
-        if (pack) {
+        if (form_ == score_form::packed) {
           if (tiles_) k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
           else k.pack_rows(keys(b, h, c, n), in_.head_dim, work_.panels);
           const std::int64_t offsets[2] = {0, in_.padded_dim * tile_tokens * 4};
@@ -246,7 +251,7 @@ class unit_walk {
     const std::int64_t stride = packed_stride(in_.v_stride);
     k.pack_values(a.values, in_.v_head_dim, work_.values, stride);
     const row_table rows{reinterpret_cast<const char*>(work_.values), in_.packed_rows};
-    a.values = {rows, rows, rows, n, stride * 4};  // in the cache already: nothing to prefetch
+    a.values = {rows, rows, rows, n, stride * 4, block_keys};
     k.weigh_packed(a);
   }
 
@@ -278,7 +283,9 @@ class unit_walk {
   const chunk_list chunks_;
   const visibility visible_;
   const std::int64_t head_rows_, group_, rows_;
-  const bool tiles_, panels_, pack_values_;
+  const bool tiles_;
+  const score_form form_;
+  const bool pack_values_;
   const reading_order order_;
   const unit_queries queries_;
   float* s_ = nullptr;  ///< S of the block at hand

@@ -28,9 +28,10 @@ struct key_block {
   std::int64_t* k = nullptr;  ///< rows; unused where K lies in tiles
   std::int64_t* v = nullptr;
   std::int64_t* k_tiles = nullptr;  ///< dim-major tiles, 4 and 4
-  /// Bytes from row to row where every column of [begin, end) is seen and each row_group lies evenly spaced: only the
-  /// groups' first offsets are set then. Otherwise 0.
+  /// Bytes from row to row where every column of [begin, end) is seen and each `run` of them lies evenly spaced: only
+  /// each row_group's first offset is set then. Otherwise 0.
   std::int64_t k_stride = 0, v_stride = 0;
+  std::int64_t run = 1;  ///< at most block_keys; runs start at multiples of it
 
   [[nodiscard]] bool full() const noexcept {
     const std::int64_t columns =
@@ -117,6 +118,7 @@ class block_list {
       b.k_stride = k_token();
       b.v_stride = v_token();
     } else {
+      b.run = 1;
       locate_each(b);
     }
     if (!tiles_) return;
@@ -143,15 +145,17 @@ class block_list {
     return true;
   }
 
-  /// Offsets of each row_group's first row; false where some group is not evenly spaced.
-  bool locate_groups(const key_block& b) noexcept {
+  /// Offsets of each row_group's first row, and the longest run that holds for all; false where that is no row_group.
+  bool locate_groups(key_block& b) noexcept {
     if (!b.full() || v_token() == 0 || (k_token() == 0 && !tiles_)) return false;
+    b.run = block_keys;
     return for_each_run(b, [&](std::int64_t first, std::int64_t n, const kv_run& run) noexcept {
       for (std::int64_t i = 0; i < n; i += row_group) {
         b.k[first + i] = run.k * in_.k_bytes + i * k_token();
         b.v[first + i] = run.v * in_.v_bytes + i * v_token();
       }
-      return first % row_group == 0 && n % row_group == 0;
+      while (first % b.run != 0 || n % b.run != 0) b.run /= 2;
+      return b.run >= row_group;
     });
   }
 

@@ -14,15 +14,18 @@ GQA_NAMESPACE_BEGIN
 
 namespace detail {
 
+/// What the queries of a unit are multiplied with: keys as rows; keys in dim-major tiles, as they lie; packed keys.
+enum class score_form { dot, tiles, packed };
+
 class unit_queries {
  public:
   /// Of u.tokens * group rows of each KV head, into `q` (workspace.hpp says how much).
-  unit_queries(const step_inputs& in, const unit& u, std::int64_t group, bool panels, float* q) noexcept
+  unit_queries(const step_inputs& in, const unit& u, std::int64_t group, score_form form, float* q) noexcept
       : in_(in), unit_(u), group_(group), rows_(u.tokens * group),
-        head_floats_((panels ? round_up(rows_, in.kernels->row_tile) : rows_) * in.padded_dim), q_(q) {
+        head_floats_((form == score_form::dot ? rows_ : round_up(rows_, in.kernels->row_tile)) * in.padded_dim), q_(q) {
     for (std::int64_t h = 0; h < u.heads; ++h) {
-      if (panels) pack_panels(h);
-      else load_tiles(h);
+      if (form == score_form::dot) load_tiles(h);
+      else pack_panels(h, form == score_form::packed);
     }
   }
 
@@ -36,7 +39,7 @@ class unit_queries {
     return in_.q_row(unit_.seq, unit_.token + r / group_, (unit_.head + head) * group_ + r % group_);
   }
 
-  void pack_panels(std::int64_t head) const noexcept {
+  void pack_panels(std::int64_t head, bool by_lane) const noexcept {
     const std::int64_t n = in_.kernels->row_tile, last = rows_ - 1;
     const void *rows[max_row_tile], *ahead[max_row_tile];
     const auto look_ahead = [&](std::int64_t first) noexcept {
@@ -46,7 +49,7 @@ class unit_queries {
     for (std::int64_t first = 0; first < rows_; first += n) {
       std::copy_n(ahead, n, rows);
       look_ahead(first + n);
-      in_.kernels->pack_queries(rows, ahead, in_.head_dim, in_.padded_dim, of(head, first));
+      in_.kernels->pack_queries(rows, ahead, in_.head_dim, in_.padded_dim, by_lane, of(head, first));
     }
   }
 

@@ -35,7 +35,7 @@ struct workspace_shape {
   std::int64_t states = 0;
 
   [[nodiscard]] checked state_floats() const noexcept { return checked(rows) * (v_stride + 2); }
-  /// Each head's rows go up to a whole row tile, and the last panel's stores a little further.
+  /// Each head's rows go up to a whole row tile.
   [[nodiscard]] checked query_floats() const noexcept {
     return (checked(rows) + 16 * std::min(rows, heads)) * padded_dim;
   }
@@ -58,7 +58,7 @@ struct scratch {
   float* q;
   float* s;       ///< [score rows][block_keys]
   float* l;       ///< [rows][sum_lanes]
-  float* panels;  ///< [block_keys / 16][padded_dim][16]
+  float* panels;  ///< [block_keys / 16][padded_dim * 16]
   float* values;  ///< [block_keys][packed_stride]
   workspace_shape shape;
 
