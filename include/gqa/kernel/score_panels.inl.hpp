@@ -33,8 +33,8 @@ constexpr int lanes_of_tile(int accumulators) {
   return lanes;
 }
 
-/// Element i of L virtual lanes from `lane` on, each of n elements; those of the panels `ahead`, if any, are
-/// prefetched.
+/// Element i of L virtual lanes from `lane` on, each of n elements; of the panels `ahead`, if any, the next lines in
+/// the order they lie are prefetched: memory answers that sooner than the order of use.
 template <element E, int R, int C, int L, bool Packed>
 GQA_INLINE void panel_lanes(const float* q, const char* const* panels, const char* const* ahead, std::int64_t lane,
                             std::int64_t i, std::int64_t n, vec* acc) {
@@ -43,7 +43,8 @@ GQA_INLINE void panel_lanes(const float* q, const char* const* panels, const cha
     const std::int64_t at = Packed ? (lane + l) * n + i : i * score_lanes + lane + l;
     if (!Packed && ahead) {
       GQA_UNROLL(4)
-      for (int c = 0; c < C; c += panel_vectors) prefetch(panel_vector<E>(ahead, c) + at * (panel_keys * size_of<E>));
+      for (int c = 0; c < C; c += panel_vectors)
+        prefetch(panel_vector<E>(ahead, c) + (lane * n + i * L + l) * (panel_keys * size_of<E>));
     }
     panel_step<E, R, C>(q, panels, at, acc + l * R * C);
   }

@@ -61,10 +61,14 @@ GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_s
   }
 }
 
-/// All values of a, which lie in the cache's memory: run by run, each tile of rows prefetching its share.
-template <element E, int R, int C, bool Partial>
+/// How much of what comes next a tile of rows prefetches: it alone reads the values, with others, or from packed ones.
+enum class fetch { all, share, none };
+
+/// All values of a, run by run, of which a share is prefetched.
+template <element E, int R, int C, bool Partial, fetch F>
 GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t column, std::int64_t elements, vec* acc) {
-  const prefetch_share share = share_of(a.values.count, (p - a.p) / block_keys, R, a.rows);
+  prefetch_share share{0, a.values.count};
+  if (F == fetch::share) share = share_of(a.values.count, (p - a.p) / block_keys, R, a.rows);
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   const std::int64_t beside = a.dim > C * width ? C * width * size_of<E> : 0;
   // Rows that touch are asked for in the order they lie; of rows that lie apart, these columns of each.
@@ -76,11 +80,16 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t col
     run.row += at;
     run.ahead += ahead_at;
     run.again += ahead_at;
-    for (const std::int64_t end = i + run.count; i < end; i += run.count) {
-      const bool fetch = i >= share.begin && i < share.end;
-      const std::int64_t until = fetch ? share.end : i < share.begin ? share.begin : end;
+    const std::int64_t end = i + run.count;
+    if constexpr (F == fetch::all) {
+      weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
+      i = end;
+    }
+    for (; i < end; i += run.count) {
+      const bool mine = i >= share.begin && i < share.end;
+      const std::int64_t until = mine ? share.end : i < share.begin ? share.begin : end;
       run.count = (until < end ? until : end) - i;
-      if (fetch) weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
+      if (mine) weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
       else weigh_run<E, R, C, Partial, false>(run, stride, ahead_step, beside, p + i, elements, acc);
       run.row += run.count * stride;
       run.ahead += run.count * ahead_step;
@@ -89,7 +98,7 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t col
   }
 }
 
-template <element E, int R, int C, bool Partial, bool Packed>
+template <element E, int R, int C, bool Partial, fetch F>
 GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t column, std::int64_t elements, float* o) {
   vec acc[R * C];
   GQA_UNROLL(16)
@@ -97,11 +106,11 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     GQA_UNROLL(8)
     for (int c = 0; c < C; ++c) acc[r * C + c] = vload(o + r * a.o_stride + c * width);
   }
-  if constexpr (Packed) {  // one run, near already
+  if constexpr (F == fetch::none) {  // one run
     const row_run all{row(a.values, 0) + column * size_of<E>, nullptr, nullptr, a.values.count};
     weigh_run<E, R, C, Partial, false>(all, a.values.stride, 0, 0, p, elements, acc);
   } else {
-    weigh_runs<E, R, C, Partial>(a, p, column, elements, acc);
+    weigh_runs<E, R, C, Partial, F>(a, p, column, elements, acc);
   }
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
@@ -112,21 +121,20 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
 
 /// The rows from `row` on against C vectors of each value, in tiles of up to R rows. A large tile leaves at least three
 /// rows, or none: the chains of fewer would not hide their latency.
-template <element E, int R, int C, bool Partial, bool Packed>
+template <element E, int R, int C, bool Partial, fetch F>
 GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, std::int64_t column) {
   for (std::int64_t left = a.rows - row; left == R || left >= R + (R > 4 ? 3 : 0); left -= R, row += R)
-    weigh_tile<E, R, C, Partial, Packed>(a, a.p + row * block_keys, column, a.dim - column,
-                                         a.o + row * a.o_stride + column);
+    weigh_tile<E, R, C, Partial, F>(a, a.p + row * block_keys, column, a.dim - column, a.o + row * a.o_stride + column);
   constexpr int next = C > 1 ? (R > 8 ? 8 : R - 1) : (R > 4 ? 4 : R / 2);  // few sizes for the last columns
-  if constexpr (next > 0) weigh_rows<E, next, C, Partial, Packed>(a, row, column);
+  if constexpr (next > 0) weigh_rows<E, next, C, Partial, F>(a, row, column);
 }
 
-template <element E, bool Packed>
+template <element E, fetch F>
 GQA_INLINE void weigh_many(const weigh_args& a) {
   std::int64_t column = 0;
-  for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, Packed>(a, 0, column);
-  for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, Packed>(a, 0, column);
-  if (column < a.dim) weigh_rows<E, 4, 1, true, Packed>(a, 0, column);
+  for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, F>(a, 0, column);
+  for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, F>(a, 0, column);
+  if (column < a.dim) weigh_rows<E, 4, 1, true, F>(a, 0, column);
 }
 
 /// R rows: a single one in the widest tiles, more in those of few_vectors.
@@ -137,15 +145,15 @@ GQA_INLINE void weigh_few(const weigh_args& a) {
   float* o = a.o;
   std::int64_t column = 0;
   for (; column + C * width <= a.dim; column += C * width)
-    weigh_tile<E, R, C, false, false>(a, p, column, 0, o + column);
+    weigh_tile<E, R, C, false, fetch::all>(a, p, column, 0, o + column);
   if constexpr (C > 4)
     for (; column + 4 * width <= a.dim; column += 4 * width)
-      weigh_tile<E, R, 4, false, false>(a, p, column, 0, o + column);
+      weigh_tile<E, R, 4, false, fetch::all>(a, p, column, 0, o + column);
   if constexpr (C > 2)
     for (; column + 2 * width <= a.dim; column += 2 * width)
-      weigh_tile<E, R, 2, false, false>(a, p, column, 0, o + column);
-  for (; column + width <= a.dim; column += width) weigh_tile<E, R, 1, false, false>(a, p, column, 0, o + column);
-  if (column < a.dim) weigh_tile<E, R, 1, true, false>(a, p, column, a.dim - column, o + column);
+      weigh_tile<E, R, 2, false, fetch::all>(a, p, column, 0, o + column);
+  for (; column + width <= a.dim; column += width) weigh_tile<E, R, 1, false, fetch::all>(a, p, column, 0, o + column);
+  if (column < a.dim) weigh_tile<E, R, 1, true, fetch::all>(a, p, column, a.dim - column, o + column);
 }
 
 template <element E>
@@ -155,8 +163,8 @@ GQA_ENTRY void weigh(const weigh_args& a) noexcept {
     case 2: return weigh_few<E, 2>(a);
     case 3: return weigh_few<E, 3>(a);
     case 4: return weigh_few<E, 4>(a);
-    default: return weigh_many<E, false>(a);
+    default: return weigh_many<E, fetch::share>(a);
   }
 }
 
-GQA_ENTRY void weigh_packed(const weigh_args& a) noexcept { weigh_many<element::f32, true>(a); }
+GQA_ENTRY void weigh_packed(const weigh_args& a) noexcept { weigh_many<element::f32, fetch::none>(a); }

@@ -247,12 +247,13 @@ class attention_plan {
   void cut(const batch_spec& batch) noexcept {
     const std::int64_t kv_heads = spec_.heads.kv_heads;
     const kv_strides k = layout_.k_strides();
-    const bool interleaved = kv_heads > 1 && k.head < k.token && layout_.order() == key_order::rows;
     line_ = {sequences_.get(), batch.size, kv_heads, group(), {spec_.causal, spec_.window, spec_.sink_tokens}};
     std::int64_t cells = 0;
     for (std::int64_t b = 0; b < batch.size; ++b) {
       const detail::sequence_work lengths = detail::lengths_of(batch, b);
-      sequences_[b] = detail::cut(lengths.q_len, group(), kv_heads, interleaved);
+      sequences_[b] = detail::cut(lengths.q_len, group(),
+                                  detail::heads_together(kv_heads, lengths.q_len * group(), inputs_.k_bytes,
+                                                         layout_.order(), k.head < k.token));
       sequences_[b].kv_len = lengths.kv_len;
       sequences_[b].q_start = lengths.q_start;
       if (lengths.q_len > 0) cells += line_.parts(b) * line_.tiles(b) * line_.cells(line_.unit_at({b, 0, 0, 0}));

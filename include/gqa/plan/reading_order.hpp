@@ -45,6 +45,16 @@ struct reading_order {
 inline constexpr std::int64_t few_rows = 4, many_rows = 48;
 inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on most processors
 
+/// KV heads that a unit walks over together. Interleaved inside a token, all, in the order they lie: head by head,
+/// every key would sit in another memory page. Apart, several where few rows share a key: memory answers a few streams
+/// side by side faster than one, but a single row's, which the hardware follows best one by one.
+[[nodiscard]] constexpr std::int64_t heads_together(std::int64_t kv_heads, std::int64_t rows, std::int64_t k_bytes,
+                                                    key_order keys, bool interleaved) noexcept {
+  if (keys == key_order::tiles) return 1;
+  if (interleaved) return kv_heads;
+  return rows > 1 && reading_binds(rows, k_bytes) ? std::min<std::int64_t>(kv_heads, 4) : 1;
+}
+
 /// What decides the order in which a unit reads.
 struct unit_shape {
   std::int64_t heads = 1;  ///< KV heads
@@ -86,7 +96,7 @@ struct unit_shape {
   const auto leave_to_hardware = [&](reading_pace& pace) { pace = {one_head ? block_keys : pace.step, 0}; };
   if (single && u.k_bytes == 4) leave_to_hardware(order.keys);
   if (single && (u.in_one_pass || (u.v_bytes == 4 && !one_head))) leave_to_hardware(order.values);
-  if (u.keys == key_order::tiles) order.keys = {block_keys, 1};
+  if (u.keys == key_order::tiles) order.keys = {2 * tile_tokens, 1};
   if (single && !one_head) order.pages = 0;
   if (!one_head) return order;
   if (u.rows <= few_rows) order.together = chunk_blocks;

@@ -84,15 +84,13 @@ inline constexpr std::int64_t rows_of_a_unit = 256;
   return std::min(saturated(all), std::max(rows_of_a_unit, group));
 }
 
-/// Heads interleaved inside a token are read in the order they lie, all heads of a token together: head by head, every
-/// key would sit in another memory page. Otherwise a unit is one KV head.
-[[nodiscard]] inline sequence_work cut(std::int64_t q_len, std::int64_t group, std::int64_t kv_heads,
-                                       bool interleaved) noexcept {
+/// Up to `heads` KV heads are walked over together.
+[[nodiscard]] inline sequence_work cut(std::int64_t q_len, std::int64_t group, std::int64_t heads) noexcept {
   sequence_work w;
   w.q_len = q_len;
   const bool few = q_len <= rows_of_a_unit / group;
-  if (interleaved && few)
-    w.unit_heads = std::clamp<std::int64_t>(rows_of_a_unit / (std::max<std::int64_t>(q_len, 1) * group), 1, kv_heads);
+  if (few)
+    w.unit_heads = std::clamp<std::int64_t>(rows_of_a_unit / (std::max<std::int64_t>(q_len, 1) * group), 1, heads);
   w.unit_tokens = std::max<std::int64_t>(few ? q_len : rows_of_a_unit / group, 1);
   return w;
 }
