@@ -76,7 +76,7 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t col
   const std::int64_t ahead_step = touch ? C * width * size_of<E> : stride;
   for (std::int64_t i = 0; i < a.values.count;) {
     row_run run = run_from(a.values, i);
-    const std::int64_t ahead_at = touch ? column * a.values.count * size_of<E> + i * (ahead_step - stride) : at;
+    const std::int64_t ahead_at = touch ? at * run.count : at;
     run.row += at;
     run.ahead += ahead_at;
     run.again += ahead_at;
