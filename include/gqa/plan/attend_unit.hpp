@@ -67,7 +67,7 @@ class unit_walk {
   [[nodiscard]] bool packing_pays(const step_inputs& in, const Layout& layout) const noexcept {
     const bool apart =
         unit_.heads == 1 && layout.v_strides().token * in.v_bytes >= 2048 && head_rows_ > 2 * in.kernels->row_tile;
-    return apart || (in.v_bytes < 4 && head_rows_ > 8 * in.kernels->row_tile);
+    return apart || head_rows_ > (in.v_bytes < 4 ? 8 : 16) * in.kernels->row_tile;
   }
 
   /// n rows of `head` and those to prefetch meanwhile; `at` finds the rows of a visit.
@@ -152,7 +152,7 @@ class unit_walk {
 
   void score_by_panels(const key_block& b, bool even) noexcept {
     const kernel_table& k = *in_.kernels;
-    const std::int64_t together = 2 * tile_tokens;
+    const std::int64_t together = even ? 2 * tile_tokens : tile_tokens;  // fewer leave out more that no row sees
     for (std::int64_t h = 0; h < unit_.heads; ++h) {
       for (std::int64_t c = b.begin; c < b.end; c += together) {
         const std::int64_t n = std::min(together, b.end - c);
