@@ -1,28 +1,57 @@
 // Scores of few rows: each q . k is a dot product along head_dim, a tile of rows x 8 keys at a time, so that a key is
-// read and widened once for all rows of the tile. Lane l of an accumulator is virtual lane l of the contract; those of
-// two keys, then four, then eight are added up pairwise as they appear, so that few registers wait.
+// read and widened once for all rows of the tile. Lane l of a row's 8 is virtual lane l of the contract; those of two
+// keys, then four, then eight are added up pairwise as they appear, so that few registers wait. Where a register holds
+// the lanes of several rows (rows_vec), a key's are repeated beside each other.
 
-/// acc[c * R + r] += products of 8 elements of q_r and those `at` bytes inside k_c; of fewer, where fewer are `left`.
-template <element E, int R, int C>
-GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, std::int64_t left, vec8* acc) {
-  vec8 x[C];
+/// The vector that R rows are multiplied in, and how many rows share one.
+template <bool Several>
+struct dot_vector {
+  typedef vec8 type;
+  static constexpr int rows = 1;
+};
+template <>
+struct dot_vector<true> {
+  typedef rows_vec type;
+  static constexpr int rows = rows_in_vec;
+};
+template <int R>
+using dot_vector_of = dot_vector<(rows_in_vec > 1 && R >= 4 && R % rows_in_vec == 0)>;
+
+GQA_INLINE void load_rows(const float* q, vec8& x) { x = load8(q); }
+template <element E>
+GQA_INLINE void widen_key(const char* k, vec8& x) {
+  x = widen8<E>(k);
+}
+GQA_INLINE void repeat_key(vec8 k, vec8& x) { x = k; }
+GQA_INLINE void store_rows(float* s, vec8 x) { store8(s, x); }
+
+/// acc[c][r] += products of 8 elements of q_r and those `at` bytes inside k_c; of fewer, where fewer are `left`.
+template <element E, int R, int C, class V>
+GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, std::int64_t left, V* acc) {
+  constexpr int vectors = R / dot_vector_of<R>::rows;
+  V x[C];
   GQA_UNROLL(4)
-  for (int c = 0; c < C; ++c) x[c] = left >= 8 ? widen8<E>(k[c] + at) : widen8_tail<E>(k[c] + at, left);
+  for (int c = 0; c < C; ++c) {
+    if (left >= 8) widen_key<E>(k[c] + at, x[c]);
+    else repeat_key(widen8_tail<E>(k[c] + at, left), x[c]);
+  }
   GQA_UNROLL(8)
-  for (int r = 0; r < R; ++r) {
-    const vec8 y = R > 2 && C > 1 ? hold8(load8(q + r * 8)) : load8(q + r * 8);
+  for (int r = 0; r < vectors; ++r) {
+    V y;
+    load_rows(q + r * (8 * R / vectors), y);
+    if (R > 2 && C > 1) y = hold8(y);
     GQA_UNROLL(4)
-    for (int c = 0; c < C; ++c) acc[c * R + r] = fma8(y, x[c], acc[c * R + r]);
+    for (int c = 0; c < C; ++c) acc[c * vectors + r] = fma8(y, x[c], acc[c * vectors + r]);
   }
 }
 
-/// acc[c * R + r] = lanes of q_r . k_c, for C keys side by side from end to end; what lies `ahead` and `again` bytes
-/// further is prefetched, if Fetch. q: [dim / 8][R][8]. Even: keys are whole lines.
-template <element E, int R, int C, bool Even, bool Fetch>
+/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end; what lies `ahead` and `again` bytes further
+/// is prefetched, if Fetch. q: [dim / 8][R][8]. Even: keys are whole lines.
+template <element E, int R, int C, bool Even, bool Fetch, class V>
 GQA_INLINE void dot_keys_together(const float* q, const char* const* k, std::int64_t ahead, std::int64_t again,
-                                  std::int64_t dim, vec8* acc) {
+                                  std::int64_t dim, V* acc) {
   GQA_UNROLL(32)
-  for (int i = 0; i < R * C; ++i) acc[i] = zero8();
+  for (int i = 0; i < R * C / dot_vector_of<R>::rows; ++i) acc[i] = V{};
   constexpr int elements = Even && Fetch ? line_bytes / size_of<E> : 8, bytes = elements * size_of<E>;
   std::int64_t at = 0;
   for (; at + bytes <= dim * size_of<E>; at += bytes, q += elements * R) {
@@ -40,30 +69,35 @@ GQA_INLINE void dot_keys_together(const float* q, const char* const* k, std::int
 /// R rows x all keys, C of them side by side.
 template <element E, int R, int C, bool Even, bool Fetch>
 GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s) {
+  typedef typename dot_vector_of<R>::type V;
+  constexpr int vectors = R / dot_vector_of<R>::rows;
   constexpr int at_once = C > 2 ? C : 2;  // keys whose sums wait for each other
   row_run next = run_from(a.keys, 0);
   for (std::int64_t key = 0; key < a.keys.count; key += row_group) {
     const row_run run = next;
     if (key + row_group < a.keys.count) next = run_from(a.keys, key + row_group);  // early: what it looks up takes time
-    vec8 pairs[4 * R];
+    V pairs[4 * vectors];
     for (int c = 0; c < row_group; c += at_once) {
       const char* k[at_once];
       GQA_UNROLL(4)
       for (int i = 0; i < at_once; ++i) k[i] = row_of(a.keys, run, key, c + i);
-      vec8 acc[at_once * R];
+      V acc[at_once * vectors];
       GQA_UNROLL(2)
       for (int i = 0; i < at_once; i += C)
-        dot_keys_together<E, R, C, Even, Fetch>(q, k + i, run.ahead - run.row, run.again - run.row, a.dim, acc + i * R);
+        dot_keys_together<E, R, C, Even, Fetch>(q, k + i, run.ahead - run.row, run.again - run.row, a.dim,
+                                                acc + i * vectors);
       GQA_UNROLL(2)
       for (int i = 0; i < at_once; i += 2) {
         GQA_UNROLL(8)
-        for (int r = 0; r < R; ++r) pairs[(c + i) / 2 * R + r] = add_pairs8(acc[i * R + r], acc[(i + 1) * R + r]);
+        for (int r = 0; r < vectors; ++r)
+          pairs[(c + i) / 2 * vectors + r] = add_pairs8(acc[i * vectors + r], acc[(i + 1) * vectors + r]);
       }
     }
     GQA_UNROLL(8)
-    for (int r = 0; r < R; ++r) {
-      const vec8 low = add_pairs8(pairs[r], pairs[R + r]), high = add_pairs8(pairs[2 * R + r], pairs[3 * R + r]);
-      store8(s + r * block_keys + key, scale8(add_halves8(low, high), a.scale));
+    for (int r = 0; r < vectors; ++r) {
+      const V low = add_pairs8(pairs[r], pairs[vectors + r]);
+      const V high = add_pairs8(pairs[2 * vectors + r], pairs[3 * vectors + r]);
+      store_rows(s + r * (R / vectors) * block_keys + key, scale8(add_halves8(low, high), a.scale));
     }
   }
 }
@@ -73,7 +107,7 @@ template <element E, int R, bool Fetch>
 GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row) {
   const float* q = a.q + row * padded(a.dim);
   float* s = a.s + row * block_keys;
-  constexpr int C = R == 8 ? dot_keys / 2 : R > 2 ? dot_keys : 4;
+  constexpr int C = R > 2 ? dot_keys : 4;
   if (a.dim * size_of<E> % line_bytes != 0) dot_tile<E, R, 1, false, Fetch>(a, q, s);
   else if (C == 1 || a.in_turn) dot_tile<E, R, 1, true, Fetch>(a, q, s);
   else dot_tile<E, R, C, true, Fetch>(a, q, s);

@@ -3,6 +3,8 @@
 struct vec8 {
   vec low, high;
 };
+typedef vec8 rows_vec;  // of a dot product
+inline constexpr int rows_in_vec = 1;
 
 GQA_INLINE float highest_lane(vec x) {
   const vec y = vmax(x, __builtin_shufflevector(x, x, 2, 3, 0, 1));
@@ -12,7 +14,6 @@ GQA_INLINE float highest_lane(vec x) {
 GQA_INLINE vec8 load8(const float* p) { return {vload(p), vload(p + 4)}; }
 GQA_INLINE vec8 hold8(vec8 x) { return x; }
 GQA_INLINE vec8 scale8(vec8 x, float y) { return {x.low * y, x.high * y}; }
-GQA_INLINE vec8 zero8() { return {vec{}, vec{}}; }
 GQA_INLINE void store8(float* p, vec8 x) {
   vstore(p, x.low);
   vstore(p + 4, x.high);

@@ -3,7 +3,6 @@ typedef float vec8 __attribute__((vector_size(32)));
 
 GQA_INLINE vec8 load8(const float* p) { return _mm256_loadu_ps(p); }
 GQA_INLINE vec8 scale8(vec8 x, float y) { return x * y; }
-GQA_INLINE vec8 zero8() { return vec8{}; }
 GQA_INLINE void store8(float* p, vec8 x) { _mm256_storeu_ps(p, x); }
 GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return _mm256_fmadd_ps(a, b, c); }
 

@@ -1,6 +1,8 @@
 // AVX2: vec is 8 lanes in one register, and so is vec8 (vec8_register.inl.hpp).
 typedef float vec __attribute__((vector_size(32)));
 typedef std::int32_t ivec __attribute__((vector_size(32)));
+typedef vec8 rows_vec;  // of a dot product
+inline constexpr int rows_in_vec = 1;
 inline constexpr int width = 8;             // lanes of vec
 inline constexpr int row_tile = 6;          // rows x 2 vectors: 12 accumulators
 inline constexpr int score_rows = 6;        // rows of a panel product's register tile

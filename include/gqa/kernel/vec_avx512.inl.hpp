@@ -1,14 +1,16 @@
 // AVX-512: vec is 16 lanes in one register; vec8 (vec8_register.inl.hpp) half a register, of which there are 32 as
-// well. The maskz forms stand for the plain ones, whose undefined pass-through operand GCC 12 warns about.
+// well; two rows of a dot product share one (vec8_twice.inl.hpp). The maskz forms stand for the plain ones, whose
+// undefined pass-through operand GCC 12 warns about.
 typedef float vec __attribute__((vector_size(64)));
 typedef std::int32_t ivec __attribute__((vector_size(64)));
 inline constexpr int width = 16;
 inline constexpr int row_tile = 12;         // rows x 2 vectors: 24 accumulators
 inline constexpr int score_rows = 6;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 24;  // accumulators it may have
-inline constexpr int dot_rows = 8;          // rows of a dot product's register tile, which read a key once
-inline constexpr int dot_keys = 4;          // keys of 4 rows side by side: up to 16 accumulators
-inline constexpr int unpacked_rows = 64;    // measured: a tie at 64 rows
+inline constexpr int rows_in_vec = 2;
+inline constexpr int dot_rows = 8;        // rows of a dot product's register tile, which read a key once
+inline constexpr int dot_keys = 4;        // keys side by side: up to 16 accumulators
+inline constexpr int unpacked_rows = 64;  // measured: a tie at 64 rows
 inline constexpr __mmask16 every_lane = 0xffff;
 
 GQA_INLINE vec vzero() { return vec{}; }
@@ -40,5 +42,30 @@ GQA_INLINE vec widen(const char* p) {
                                             9 << 16, 10 << 16, 11 << 16, 12 << 16, 13 << 16, 14 << 16, 15 << 16);
     const __m512i x = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)p));
     return (vec)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, upper, x);
+  }
+}
+
+#include "vec8_twice.inl.hpp"
+
+GQA_INLINE void load_rows(const float* q, rows_vec& x) { x = vload(q); }
+GQA_INLINE rows_vec fma8(rows_vec a, rows_vec b, rows_vec c) { return vfma(a, b, c); }
+GQA_INLINE rows_vec hold8(rows_vec x) {
+  asm("" : "+v"(x));
+  return x;
+}
+template <element E>
+GQA_INLINE void widen_key(const char* k, rows_vec& x) {
+  if constexpr (E == element::f32) {
+    x = _mm512_maskz_broadcast_f32x8(every_lane, _mm256_loadu_ps((const float*)k));
+  } else {
+    const __m128i y = _mm_loadu_si128((const __m128i*)k);
+    if constexpr (E == element::f16) {
+      x = _mm512_maskz_cvtph_ps(every_lane, _mm256_broadcastsi128_si256(y));
+    } else {  // as widen8 does it: each quarter gets all 8, and shifts its 4 into place
+      const __m512i high = _mm512_maskz_broadcast_i64x4(
+          0xff, _mm256_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7,  //
+                                 -1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15));
+      x = (vec)_mm512_maskz_shuffle_epi8(~__mmask64{0}, _mm512_maskz_broadcast_i32x4(every_lane, y), high);
+    }
   }
 }

@@ -3,6 +3,7 @@
 typedef float vec __attribute__((vector_size(4 * width)));
 typedef std::int32_t ivec __attribute__((vector_size(4 * width)));
 typedef float vec8 __attribute__((vector_size(32)));
+inline constexpr int rows_in_vec = width == 16 ? 2 : 1;  // of a dot product
 
 template <class V>
 GQA_INLINE V load_as(const void* p) {
@@ -56,11 +57,15 @@ GQA_INLINE vec vfma(vec a, vec b, vec c) { return fma_of(a, b, c); }
 GQA_INLINE vec8 load8(const float* p) { return load_as<vec8>(p); }
 GQA_INLINE vec8 hold8(vec8 x) { return x; }
 GQA_INLINE vec8 scale8(vec8 x, float y) { return x * y; }
-GQA_INLINE vec8 zero8() { return vec8{}; }
 GQA_INLINE void store8(float* p, vec8 x) { __builtin_memcpy(p, &x, sizeof x); }
 GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return fma_of(a, b, c); }
 
 #include "vec8_shuffle.inl.hpp"
+#include "vec8_twice.inl.hpp"
+
+GQA_INLINE void load_rows(const float* q, rows_vec& x) { x = load_as<rows_vec>(q); }
+GQA_INLINE rows_vec hold8(rows_vec x) { return x; }
+GQA_INLINE rows_vec fma8(rows_vec a, rows_vec b, rows_vec c) { return fma_of(a, b, c); }
 
 template <element E, class V>
 GQA_INLINE V widen_as(const char* p) {
@@ -82,4 +87,8 @@ GQA_INLINE vec widen(const char* p) {
 template <element E>
 GQA_INLINE vec8 widen8(const char* p) {
   return widen_as<E, vec8>(p);
+}
+template <element E>
+GQA_INLINE void widen_key(const char* k, rows_vec& x) {
+  repeat_key(widen8<E>(k), x);
 }
