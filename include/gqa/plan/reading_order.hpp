@@ -46,8 +46,8 @@ inline constexpr std::int64_t few_rows = 4, many_rows = 48;
 inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on most processors
 
 /// KV heads that a unit walks over together. Interleaved inside a token, all, in the order they lie: head by head,
-/// every key would sit in another memory page. Apart, several where few rows share a key: memory answers a few streams
-/// side by side faster than one, but a single row's, which the hardware follows best one by one.
+/// every key would sit in another memory page. Apart, several where a few rows share a key: memory answers streams side
+/// by side faster than one by one. A single row's the hardware follows best alone.
 [[nodiscard]] constexpr std::int64_t heads_together(std::int64_t kv_heads, std::int64_t rows, std::int64_t k_bytes,
                                                     key_order keys, bool interleaved) noexcept {
   if (keys == key_order::tiles) return 1;
