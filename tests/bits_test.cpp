@@ -46,6 +46,8 @@ std::vector<problem> long_problems() {
   recipes.back().spec.causal = false;
   recipes.back().spec.bias = recipes.back().spec.mask = true;
   recipes.push_back({make_spec(29, 1, 8, 8), 1, 4, 5000});
+  recipes.push_back({make_spec(18, 6, 64, 64), 1, 1, 700});  // heads that lie apart are walked four at a time,
+  recipes.push_back({make_spec(10, 5, 32, 32), 2, 1, 700});  // and what is left of them
   std::vector<problem> out;
   for (std::size_t i = 0; i < recipes.size(); ++i) {
     out.push_back(generate(recipes[i], 1000 + i));

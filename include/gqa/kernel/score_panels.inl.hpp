@@ -73,12 +73,11 @@ GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char
       if (const std::int64_t d = all * score_lanes + lane + l; d < dim)
         panel_step<E, R, C>(q, panels, d, acc + l * R * C);
     GQA_UNROLL(4)
-    for (int n = L / 2; n > 0; n /= 2) {
+    for (int left = L / 2; left > 0; left /= 2) {
       GQA_UNROLL(4)
-      for (int lane = 0; lane < n; ++lane) {
+      for (int l = 0; l < left; ++l) {
         GQA_UNROLL(32)
-        for (int i = 0; i < R * C; ++i)
-          acc[lane * R * C + i] = acc[2 * lane * R * C + i] + acc[(2 * lane + 1) * R * C + i];
+        for (int j = 0; j < R * C; ++j) acc[l * R * C + j] = acc[2 * l * R * C + j] + acc[(2 * l + 1) * R * C + j];
       }
     }
     if (step & 1) {

@@ -24,8 +24,8 @@ struct row_table {
 struct row_set : row_table {
   row_table ahead, again;  ///< hints: any address will do
   std::int64_t count;
-  /// Not 0: rows lie this far apart in each `run` of them, a multiple of row_group, and of the tables only each
-  /// row_group's first entry counts.
+  /// Not 0: rows lie this far apart in each `run` of them, a power of two and at least row_group, and of the tables
+  /// only each row_group's first entry counts. The first row starts a group, and either a run or all there is of one.
   std::int64_t stride = 0, run = 1;
 };
 inline constexpr std::int64_t row_group = 8;
@@ -105,7 +105,7 @@ struct kernel_table {
   void (*score_panels)(const score_args&) noexcept;  ///< many rows, packed f32 panels
   // V
   void (*weigh)(const weigh_args&) noexcept;
-  void (*weigh_packed)(const weigh_args&) noexcept;  ///< the same on packed f32 rows
+  void (*weigh_packed)(const weigh_args&) noexcept;  ///< the same on f32 rows `stride` apart: one offset, no prefetch
   void (*pack_values)(const row_set& values, std::int64_t dim, float* rows, std::int64_t stride) noexcept;
   bool (*values_finite)(const row_set& values, std::int64_t dim) noexcept;
   // score modifiers, on n consecutive scores of a row

@@ -61,8 +61,12 @@ GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_s
   }
 }
 
-/// How much of what comes next a tile of rows prefetches: it alone reads the values, with others, or from packed ones.
-enum class fetch { all, share, none };
+/// How much of what comes next a tile of rows prefetches.
+enum class fetch {
+  all,    // it alone reads the values
+  share,  // other tiles read them too
+  none    // they are packed
+};
 
 /// All values of a, run by run, of which a share is prefetched.
 template <element E, int R, int C, bool Partial, fetch F>

@@ -62,8 +62,8 @@ class unit_walk {
     return many ? score_form::packed : score_form::dot;
   }
 
-  /// Values are read once a row tile. Widening them first pays for many tiles; so does, for fewer, bringing together
-  /// rows that lie in different memory pages, which conflict in the cache's sets.
+  /// Values are read once a row tile. Bringing them together first pays for many tiles, the sooner where it widens
+  /// them, and soonest where rows lie in different memory pages, which conflict in the cache's sets.
   [[nodiscard]] bool packing_pays(const step_inputs& in, const Layout& layout) const noexcept {
     const bool apart =
         unit_.heads == 1 && layout.v_strides().token * in.v_bytes >= 2048 && head_rows_ > 2 * in.kernels->row_tile;
@@ -250,8 +250,8 @@ class unit_walk {
     if (!pack_values_) return k.weigh(a);
     const std::int64_t stride = packed_stride(in_.v_stride);
     k.pack_values(a.values, in_.v_head_dim, work_.values, stride);
-    const row_table rows{reinterpret_cast<const char*>(work_.values), in_.packed_rows};
-    a.values = {rows, rows, rows, n, stride * 4, block_keys};
+    const std::int64_t first_row_offset = 0;
+    a.values = {{reinterpret_cast<const char*>(work_.values), &first_row_offset}, {}, {}, n, stride * 4, block_keys};
     k.weigh_packed(a);
   }
 

@@ -38,7 +38,6 @@ struct step_inputs {
   row_strides q_strides, out_strides, lse_strides;
   score_layout bias_layout, mask_layout;
   float minus_inf = -std::numeric_limits<float>::infinity();
-  std::int64_t packed_rows[block_keys] = {};  ///< byte offsets of packed value rows
 
   const char* q = nullptr;
   const char* k = nullptr;

@@ -229,8 +229,6 @@ class attention_plan {
     inputs_.out_bytes = sizeof(typename Types::out);
     inputs_.bias_layout = tensors_.bias;
     inputs_.mask_layout = tensors_.mask;
-    for (std::int64_t i = 0; i < block_keys; ++i)
-      inputs_.packed_rows[i] = i * detail::packed_stride(inputs_.v_stride) * static_cast<std::int64_t>(sizeof(float));
   }
 
   [[nodiscard]] std::int64_t group() const noexcept { return spec_.heads.q_heads / spec_.heads.kv_heads; }

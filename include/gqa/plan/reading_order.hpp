@@ -19,7 +19,7 @@ struct visit {
 
 /// How keys, or values, are read: so many tokens of one head, the same tokens of the next head, and so on.
 struct reading_pace {
-  std::int64_t step = block_keys;  ///< tokens of a visit, a multiple of row_group
+  std::int64_t step = block_keys;  ///< tokens of a visit, a power of two and at least row_group
   /// Visits between a row's prefetch and its use, of two: what was dropped is asked for again half way. 0 leaves
   /// reading to the hardware.
   std::int64_t ahead = 1;
@@ -65,9 +65,9 @@ struct unit_shape {
 };
 
 /// Keys and values are visited a few tokens at a time, at least so many: where many rows share them, they stay in the
-/// first level of cache; where heads lie interleaved, memory is read about in the order it lies, several pages side by
-/// side. What comes next is prefetched two visits ahead, and no further: that is more than memory can have under way,
-/// and what is asked for early takes the place of what is needed now.
+/// first level of cache; where several heads are walked together, memory is read about in the order it lies, several
+/// pages side by side. What comes next is prefetched two visits ahead, and no further: that is more than memory can
+/// have under way, and what is asked for early takes the place of what is needed now.
 [[nodiscard]] inline reading_pace pace_of(std::int64_t row_bytes, std::int64_t least, const unit_shape& u) noexcept {
   const std::int64_t most = first_level_bytes / (u.heads > 1 && u.rows <= 2 * few_rows ? 8 : 4);
   reading_pace pace{block_keys, 2};
@@ -80,9 +80,9 @@ struct unit_shape {
   return rows <= few_rows ? row_group : rows <= 2 * few_rows ? 2 * row_group : block_keys;
 }
 
-/// Few rows of one KV head read all keys of a chunk before its values, since each change from one stream to the other
-/// costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn, which is what the
-/// hardware follows; otherwise several keys side by side load a query less often.
+/// Few rows that walk one KV head alone read all keys of a chunk before its values, since each change from one stream
+/// to the other costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn, which is
+/// what the hardware follows; otherwise several keys side by side load a query less often.
 ///
 /// What a single row reads from end to end, as it does f32 rows, is best left to the hardware altogether: prefetching
 /// by hand takes the place of reads. Of interleaved heads it has so many memory pages open, and so little to do with
@@ -96,7 +96,7 @@ struct unit_shape {
   const auto leave_to_hardware = [&](reading_pace& pace) { pace = {one_head ? block_keys : pace.step, 0}; };
   if (single && u.k_bytes == 4) leave_to_hardware(order.keys);
   if (single && (u.in_one_pass || (u.v_bytes == 4 && !one_head))) leave_to_hardware(order.values);
-  if (u.keys == key_order::tiles) order.keys = {2 * tile_tokens, 1};
+  if (u.keys == key_order::tiles) order.keys = {2 * tile_tokens, 1};  // as many as are scored together
   if (single && !one_head) order.pages = 0;
   if (!one_head) return order;
   if (u.rows <= few_rows) order.together = chunk_blocks;

@@ -1,5 +1,5 @@
-// The queries of a unit as its kernels want them, head by head: in panels of row_tile rows where many rows share a key,
-// else in tiles for dot products.
+// The queries of a unit as its kernels want them, head by head: in panels of row_tile rows where keys lie in tiles or
+// are packed, then by virtual lane; else in tiles for dot products.
 #pragma once
 
 #include <algorithm>
