@@ -86,6 +86,11 @@ GQA_INLINE prefetch_share share_of(std::int64_t count, std::int64_t first, std::
 /// head_dim, up to whole groups of the contract's lanes: how far queries and panels are padded with zeros.
 GQA_INLINE std::int64_t padded(std::int64_t dim) { return (dim + score_lanes - 1) / score_lanes * score_lanes; }
 
+/// Where d stands in a panel by virtual lane, [8][padded dim / 8].
+GQA_INLINE std::int64_t place_by_lane(std::int64_t d, std::int64_t padded_dim) {
+  return d % score_lanes * (padded_dim / score_lanes) + d / score_lanes;
+}
+
 /// One row of q into its place in a tile of dot products: [padded dim / 8][rows of the tile][8].
 template <element Q>
 GQA_ENTRY void load_query(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,

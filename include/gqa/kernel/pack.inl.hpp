@@ -4,7 +4,7 @@
 /// 8 keys x `dim` into columns of a panel.
 template <element E>
 GQA_INLINE void pack_eight(const row_set& keys, std::int64_t first, std::int64_t dim, float* panel) {
-  const std::int64_t lane_floats = padded(dim) / score_lanes * 16;
+  const std::int64_t padded_dim = padded(dim);
   row_run k[8];
   for (int i = 0; i < 8; ++i) k[i] = row_at(keys, first + i);
   for (std::int64_t d = 0; d < dim; d += 8) {
@@ -20,7 +20,7 @@ GQA_INLINE void pack_eight(const row_set& keys, std::int64_t first, std::int64_t
     }
     transpose8(x);
     GQA_UNROLL(8)
-    for (int i = 0; i < 8; ++i) store8(panel + i * lane_floats + d / score_lanes * 16, x[i]);
+    for (int i = 0; i < 8; ++i) store8(panel + place_by_lane(d + i, padded_dim) * 16, x[i]);
   }
 }
 
@@ -38,7 +38,7 @@ GQA_ENTRY void pack_tiles(const row_set& keys, std::int64_t dim, float* panels) 
   for (std::int64_t tile = 0; tile < keys.count / 16; ++tile, panels += padded_dim * 16) {
     const char *k = row(keys, tile), *ahead = row(keys.ahead, tile);
     for (std::int64_t d = 0; d < padded_dim; ++d) {
-      float* to = panels + (d % score_lanes * padded_dim / score_lanes + d / score_lanes) * 16;
+      float* to = panels + place_by_lane(d, padded_dim) * 16;
       prefetch(ahead + d * 16 * size_of<E>);
       for (int i = 0; i < 16; i += width) vstore(to + i, d < dim ? widen<E>(k + (d * 16 + i) * size_of<E>) : vzero());
     }
@@ -96,7 +96,7 @@ GQA_ENTRY void pack_queries(const void* const* rows, const void* const* ahead, s
       for (int i = 0; i < 8; ++i) store8(x[i] + 8 * g, y[i]);
     }
     for (int i = 0; i < 8; ++i) {
-      const std::int64_t at = by_lane ? i * (padded_dim / score_lanes) + d / score_lanes : d + i;
+      const std::int64_t at = by_lane ? place_by_lane(d + i, padded_dim) : d + i;
       __builtin_memcpy(panel + at * row_tile, x[i], row_tile * sizeof(float));
     }
   }
