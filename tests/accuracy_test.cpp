@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <gqa/isa/detect.hpp>
+#include <gqa/kernel/regions.hpp>
 
 #include "support/bound.hpp"
 #include "support/error_bound.hpp"

@@ -1,8 +1,9 @@
 #!/bin/sh
 # link.sh COMPILER "ISAS" SOURCE_DIR EIGEN_DIR WORK_DIR
 # Two translation units that include the library: with the same flags they link and run; with different ones they do
-# too where only pointers cross, giving the same bits, and fail to link where a type of the library crosses. At -O0,
-# where nothing is inlined, most functions are the linker's to merge.
+# too where only pointers cross, giving the same bits, and fail to link where a type of the library crosses. Those that
+# leave the kernels to a third need one with their own flags. At -O0, where nothing is inlined, most functions are the
+# linker's to merge.
 set -eu
 
 compiler=$1 isas=$2 source=$3 eigen=$4 work=$5
@@ -25,14 +26,14 @@ run() {  # what, objects...
   ./program
   echo "links and runs: $what"
 }
-refuse() {  # what, objects...
-  what=$1
-  shift
+refuse() {  # what, name that is missing, objects...
+  what=$1 missing=$2
+  shift 2
   if "$compiler" main.o "$@" -o program 2> errors.txt; then
     echo "links, but must not: $what"
     exit 1
   fi
-  if ! grep -q 'undefined reference.*batch_spec' errors.txt; then
+  if ! grep -q "undefined reference.*$missing" errors.txt; then
     cat errors.txt
     echo "fails to link, for another reason: $what"
     exit 1
@@ -56,11 +57,16 @@ for isa in $isas; do
   run "baseline and $isa" one_alone.o "two_$isa.o"
   run "$isa and baseline" "two_$isa.o" one_alone.o
   "$source/tests/litmus/symbols.sh" baseline program
-  refuse "baseline and $isa, a type crossing" one.o "two_$isa.o"
+  refuse "baseline and $isa, a type crossing" batch_spec one.o "two_$isa.o"
 done
 compile two_plain two -DCROSS=1 -fno-exceptions
 run 'with and without exceptions' one_alone.o two_plain.o
-refuse 'with and without exceptions, a type crossing' one.o two_plain.o
+refuse 'with and without exceptions, a type crossing' batch_spec one.o two_plain.o
 compile two_fast two -DCROSS=1 -ffast-math
 run 'with and without -ffast-math' one_alone.o two_fast.o
-refuse 'with and without -ffast-math, a type crossing' one.o two_fast.o
+refuse 'with and without -ffast-math, a type crossing' batch_spec one.o two_fast.o
+
+compile one_without one -DGQA_EXTERN_KERNELS
+compile two_with two -DGQA_EXTERN_KERNELS -include gqa/kernel/instantiate.hpp
+run "one's kernels in two" one_without.o two_with.o
+refuse "one's kernels in two, with other flags" kernels_for one_without.o two_fast.o

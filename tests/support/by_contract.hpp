@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <gqa/kernel/regions.hpp>
 #include <vector>
 
 #include "runner.hpp"

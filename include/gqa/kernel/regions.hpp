@@ -1,5 +1,4 @@
-// Compiles the kernel text once for each target, whatever flags the translation unit has, and picks a table at run
-// time.
+// Compiles the kernel text once for each target, whatever flags the translation unit has.
 //
 // A region switches the target's instructions on and the user's float flags off: -ffast-math would reassociate sums and
 // replace divisions. Everything the text needs is included before the first region opens; a vector never crosses a call
@@ -25,7 +24,7 @@
 #define GQA_PRAGMA(text) _Pragma(#text)
 
 #if defined(__clang__)
-#define GQA_UNROLL(n) GQA_PRAGMA(clang loop unroll(full))
+#define GQA_UNROLL_FULLY(n) GQA_PRAGMA(clang loop unroll(full))
 #if defined(__aarch64__) && __clang_major__ < 15
 // This compiler knows float_control on x86 only: -ffast-math could not be switched off.
 #if defined(__FAST_MATH__) || __FINITE_MATH_ONLY__
@@ -42,7 +41,7 @@
   GQA_PRAGMA(clang attribute push(__attribute__((target(features))), apply_to = function))
 #define GQA_TARGET_END _Pragma("clang attribute pop")
 #else
-#define GQA_UNROLL(n) GQA_PRAGMA(GCC unroll n)
+#define GQA_UNROLL_FULLY(n) GQA_PRAGMA(GCC unroll n)
 #define GQA_FLOAT_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"no-fast-math,fp-contract=off\")")
 #define GQA_FLOAT_END _Pragma("GCC pop_options")
 #define GQA_TARGET_BEGIN(features) _Pragma("GCC push_options") GQA_PRAGMA(GCC target(features))
@@ -53,6 +52,7 @@ GQA_FLOAT_BEGIN
 
 // ---- portable -----------------------------------------------------------------------------------------------------
 #define GQA_REGION_VEC "vec_portable.inl.hpp"
+#define GQA_UNROLL(n)  // where a fused multiply-add is a call, unrolled loops would only take time to compile
 GQA_NAMESPACE_BEGIN
 namespace portable {
 inline constexpr isa region_isa = isa::portable;
@@ -60,6 +60,8 @@ inline constexpr isa region_isa = isa::portable;
 }  // namespace portable
 GQA_NAMESPACE_END
 #undef GQA_REGION_VEC
+#undef GQA_UNROLL
+#define GQA_UNROLL(n) GQA_UNROLL_FULLY(n)
 
 #if GQA_X86
 #define GQA_REGION_VEC8_REGISTER
@@ -139,27 +141,3 @@ GQA_NAMESPACE_END
 #endif
 
 GQA_FLOAT_END
-
-GQA_NAMESPACE_BEGIN
-
-/// The kernels of `target`, which the machine must support (isa/detect.hpp).
-template <element Q, element K, element V, element Out>
-[[nodiscard]] constexpr const kernel_table* kernels_for(isa target) noexcept {
-  switch (target) {
-#if GQA_X86
-    case isa::avx2: return &avx2::table<Q, K, V, Out>;
-    case isa::avx512: return &avx512::table<Q, K, V, Out>;
-#endif
-#if defined(__aarch64__)
-    case isa::neon: return &neon::table<Q, K, V, Out>;
-#endif
-#if defined(GQA_EMULATED_TARGETS)
-    case isa::emulated4: return &emulated4::table<Q, K, V, Out>;
-    case isa::emulated8: return &emulated8::table<Q, K, V, Out>;
-    case isa::emulated16: return &emulated16::table<Q, K, V, Out>;
-#endif
-    default: return &portable::table<Q, K, V, Out>;
-  }
-}
-
-GQA_NAMESPACE_END

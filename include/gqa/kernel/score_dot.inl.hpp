@@ -46,7 +46,8 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
 }
 
 /// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end; what lies `ahead` and `again` bytes further
-/// is prefetched, if Fetch. q: [dim / 8][R][8]. Even: keys are whole lines.
+/// is prefetched, if Fetch. q: [padded dim / 8][R][8]. Even: no key ends inside a step, of a line where lines are
+/// fetched.
 template <element E, int R, int C, bool Even, bool Fetch, class V>
 GQA_INLINE void dot_keys_together(const float* q, const char* const* k, std::int64_t ahead, std::int64_t again,
                                   std::int64_t dim, V* acc) {
@@ -108,8 +109,9 @@ GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row) {
   const float* q = a.q + row * padded(a.dim);
   float* s = a.s + row * block_keys;
   constexpr int C = R > 2 ? dot_keys : 4;
-  if (a.dim * size_of<E> % line_bytes != 0) dot_tile<E, R, 1, false, Fetch>(a, q, s);
-  else if (C == 1 || a.in_turn) dot_tile<E, R, 1, true, Fetch>(a, q, s);
+  constexpr std::int64_t even = Fetch ? line_bytes / size_of<E> : 8;
+  if (a.dim % even != 0) dot_tile<E, R, 1, false, Fetch>(a, q, s);
+  else if (C == 1 || a.in_turn) dot_tile<E, R, 1, Fetch, Fetch>(a, q, s);
   else dot_tile<E, R, C, true, Fetch>(a, q, s);
 }
 
@@ -121,12 +123,13 @@ GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n
       if constexpr (dot_rows == 8) dot_rows_of<E, 8, Fetch>(a, row);
       break;
     case 6:
-      if constexpr (dot_rows == 6) dot_rows_of<E, 6, Fetch>(a, row);
+      if constexpr (dot_rows == 6 && !Fetch) dot_rows_of<E, 6, Fetch>(a, row);
       break;
     case 4: dot_rows_of<E, 4, Fetch>(a, row); break;
     case 3: dot_rows_of<E, 3, Fetch>(a, row); break;
     case 2: dot_rows_of<E, 2, Fetch>(a, row); break;
-    default: dot_rows_of<E, 1, Fetch>(a, row);
+    default:
+      if constexpr (Fetch) dot_rows_of<E, 1, Fetch>(a, row);  // one row is a tile only where there is no other
   }
 }
 

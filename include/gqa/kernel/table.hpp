@@ -119,4 +119,8 @@ struct kernel_table {
   void (*finish)(float* o, float m, float l, const float* sink, std::int64_t dim, void* out, float* lse) noexcept;
 };
 
+/// The kernels of `target`, which the machine must support (isa/detect.hpp). Defined in kernels_for.hpp.
+template <element Q, element K, element V, element Out>
+[[nodiscard]] const kernel_table* kernels_for(isa target) noexcept;
+
 GQA_NAMESPACE_END

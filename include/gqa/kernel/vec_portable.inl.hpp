@@ -42,19 +42,20 @@ GQA_ENTRY vec vfma(vec a, vec b, vec c) {
 #endif
 
 template <element E>
-GQA_INLINE vec widen(const char* p) {
-  if constexpr (E == element::f32) {
-    return vload((const float*)p);
-  } else {
-    float x[4];
-    for (int i = 0; i < 4; ++i) {
-      std::uint16_t half;
-      __builtin_memcpy(&half, p + 2 * i, 2);
-      const std::uint32_t bits = E == element::f16 ? f32_bits_from_f16(half) : f32_bits_from_bf16(half);
-      __builtin_memcpy(x + i, &bits, 4);
-    }
-    return vload(x);
+GQA_ENTRY vec widen_four(const char* p) {
+  float x[4];
+  for (int i = 0; i < 4; ++i) {
+    std::uint16_t half;
+    __builtin_memcpy(&half, p + 2 * i, 2);
+    const std::uint32_t bits = E == element::f16 ? f32_bits_from_f16(half) : f32_bits_from_bf16(half);
+    __builtin_memcpy(x + i, &bits, 4);
   }
+  return vload(x);
+}
+template <element E>
+GQA_INLINE vec widen(const char* p) {
+  if constexpr (E == element::f32) return vload((const float*)p);
+  else return widen_four<E>(p);
 }
 
 GQA_INLINE vec add_pairs(vec a, vec b) {

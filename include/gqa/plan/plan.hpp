@@ -16,7 +16,10 @@
 #include "../base/status.hpp"
 #include "../isa/detect.hpp"
 #include "../isa/float_state.hpp"
-#include "../kernel/regions.hpp"
+#include "../kernel/table.hpp"
+#if !defined(GQA_EXTERN_KERNELS)  // kernel/instantiate.hpp
+#include "../kernel/kernels_for.hpp"
+#endif
 #include "../kv/layout.hpp"
 #include "attend_unit.hpp"
 #include "check.hpp"
