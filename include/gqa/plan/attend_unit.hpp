@@ -57,9 +57,8 @@ class unit_walk {
 
  private:
   [[nodiscard]] score_form form_of(const step_inputs& in) const noexcept {
-    const bool many = head_rows_ > in.kernels->unpacked_rows;
-    if (tiles_) return many && in.k_bytes < 4 ? score_form::packed : score_form::tiles;
-    return many ? score_form::packed : score_form::dot;
+    if (head_rows_ > in.kernels->unpacked_rows) return score_form::packed;
+    return tiles_ ? score_form::tiles : score_form::dot;
   }
 
   /// Values are read once a row tile. Bringing them together first pays for many tiles, the sooner where it widens
