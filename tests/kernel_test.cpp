@@ -247,7 +247,7 @@ TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
   std::mt19937 random(13);
   std::normal_distribution<float> normal;
   for (std::int64_t dim : {1, 7, 16, 24, 48, 128, 200})
-    for (std::int64_t rows : {1, 2, 3, 4, 5, 6, 12, 17}) {
+    for (std::int64_t rows = 1; rows <= 29; ++rows) {  // every way of cutting them into tiles
       const std::int64_t stride = gqa::round_up(dim, 16), keys = 37;
       std::vector<float> p(rows * block_keys), v(keys * dim), start(rows * stride);
       for (auto* x : {&p, &v, &start})

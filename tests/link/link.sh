@@ -1,8 +1,8 @@
 #!/bin/sh
 # link.sh COMPILER "ISAS" SOURCE_DIR EIGEN_DIR WORK_DIR
 # Two translation units that include the library: with the same flags they link and run; with different ones they do
-# too where only pointers cross, giving the same bits, and fail to link where a type of the library crosses. Those that
-# leave the kernels to a third need one with their own flags. At -O0, where nothing is inlined, most functions are the
+# too where only pointers cross, giving the same bits, and fail to link where a type of the library crosses. One that
+# leaves the kernels to another needs it to have the same flags. At -O0, where nothing is inlined, most functions are the
 # linker's to merge.
 set -eu
 

@@ -1,6 +1,7 @@
 // For programs of many source files: the kernels take most of the time that one of them compiles. With
 // GQA_EXTERN_KERNELS defined in all files they are left out, and one file includes this header, which compiles them for
-// every combination of element types.
+// every combination of element types. It needs the flags of the others: those for instruction sets, floats and
+// exceptions are part of every name (base/config.hpp), so that a mix does not link. A shared library needs its own.
 #pragma once
 
 #include "kernels_for.hpp"

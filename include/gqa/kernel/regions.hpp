@@ -1,8 +1,8 @@
 // Compiles the kernel text once for each target, whatever flags the translation unit has.
 //
 // A region switches the target's instructions on and the user's float flags off: -ffast-math would reassociate sums and
-// replace divisions. Everything the text needs is included before the first region opens; a vector never crosses a call
-// that is not inlined; entry points take pointers and numbers only.
+// replace divisions. Everything the text needs is included before the first region opens; a vector wider than the
+// baseline's never crosses a call that is not inlined; entry points take pointers and numbers only.
 #pragma once
 
 #include <cstddef>
@@ -52,7 +52,8 @@ GQA_FLOAT_BEGIN
 
 // ---- portable -----------------------------------------------------------------------------------------------------
 #define GQA_REGION_VEC "vec_portable.inl.hpp"
-#define GQA_UNROLL(n)  // where a fused multiply-add is a call, unrolled loops would only take time to compile
+#define GQA_UNROLL(n)  // correct, not fast: its fused multiply-add is a call on most machines, so that unrolled loops
+                       // would only take time to compile
 GQA_NAMESPACE_BEGIN
 namespace portable {
 inline constexpr isa region_isa = isa::portable;

@@ -1,7 +1,7 @@
-// Scores of many rows: outer products of rows with 16 keys at a time, from K in panels: packed once from rows
-// (pack_rows), by virtual lane, [8][padded dim / 8][16], or as they lie in dim-major tiles, [dim][16]. As many virtual
-// lanes of the contract are taken at once as there are registers for (lane l runs d = l, l + 8, ...), and their sums
-// join pairwise as they appear: one row takes all 8, and so reads a tile in the order it lies.
+// Scores of many rows, or of keys in tiles: outer products of rows with 16 keys at a time, from K in panels: packed
+// once for many rows (pack.inl.hpp), by virtual lane, [8][padded dim / 8][16], or dim-major tiles as they lie,
+// [dim][16]. As many virtual lanes of the contract are taken at once as there are registers for (lane l: d = l, l + 8,
+// ...), and their sums join pairwise as they appear: one row takes all 8, and so reads a tile in the order it lies.
 inline constexpr int panel_keys = 16;
 inline constexpr int panel_vectors = panel_keys / width;
 inline constexpr int wide = panel_vectors > 2 ? panel_vectors : 2;  // vectors of a wide register tile

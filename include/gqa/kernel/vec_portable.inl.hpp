@@ -41,6 +41,7 @@ GQA_ENTRY vec vfma(vec a, vec b, vec c) {
 }
 #endif
 
+// A call as well.
 template <element E>
 GQA_ENTRY vec widen_four(const char* p) {
   float x[4];

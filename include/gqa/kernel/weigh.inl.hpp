@@ -129,7 +129,9 @@ template <element E, int R, int C, bool Partial, fetch F>
 GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, std::int64_t column) {
   for (std::int64_t left = a.rows - row; left == R || left >= R + (R > 4 ? 3 : 0); left -= R, row += R)
     weigh_tile<E, R, C, Partial, F>(a, a.p + row * block_keys, column, a.dim - column, a.o + row * a.o_stride + column);
-  constexpr int least = C > 1 && F == fetch::share && row_tile > 4 ? 3 : 1;  // of the 5 rows or more of a share
+  // A share has 5 rows or more (weigh), of which tiles of 6 or more never leave 1 or 2.
+  static_assert(row_tile == 4 || row_tile >= 6);
+  constexpr int least = C > 1 && F == fetch::share && row_tile > 4 ? 3 : 1;
   constexpr int next = C > 1 ? (R > 8 ? 8 : R - 1) : R > 4 ? 4 : R / (Partial ? 4 : 2);  // few for the last columns
   if constexpr (next >= least) weigh_rows<E, next, C, Partial, F>(a, row, column);
 }
