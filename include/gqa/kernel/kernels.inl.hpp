@@ -5,6 +5,7 @@
 #endif
 // Later files need earlier ones:
 // clang-format off
+#include "element.inl.hpp"
 #ifdef GQA_REGION_VEC8_REGISTER
 #include "vec8_register.inl.hpp"
 #endif

@@ -1,8 +1,4 @@
-// Prefetch, and elements to f32: exact for every storage type. A row's last elements are read one by one, never past
-// its end.
-
-template <element E>
-inline constexpr int size_of = E == element::f32 ? 4 : 2;
+// Prefetch, and rows of elements. A row's last elements are read one by one, never past its end.
 
 inline constexpr std::int64_t line_bytes = 64;  // what a prefetch brings
 
@@ -11,20 +7,6 @@ GQA_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }
 
 /// Into the first: what comes at once.
 GQA_INLINE void prefetch_next(const char* p) { __builtin_prefetch(p, 0, 3); }
-
-template <element E>
-GQA_INLINE float widen_one(const char* p) {
-  float x;
-  if constexpr (E == element::f32) {
-    __builtin_memcpy(&x, p, 4);
-  } else {
-    std::uint16_t half;
-    __builtin_memcpy(&half, p, 2);
-    const std::uint32_t bits = E == element::f16 ? f32_bits_from_f16(half) : f32_bits_from_bf16(half);
-    __builtin_memcpy(&x, &bits, 4);
-  }
-  return x;
-}
 
 /// The first n < 16 elements at p, zeros behind them.
 template <element E>

@@ -22,7 +22,7 @@ GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return {vfma(a.low, b.low, c.low)
 
 template <element E>
 GQA_INLINE vec8 widen8(const char* p) {
-  return {widen<E>(p), widen<E>(p + 4 * (E == element::f32 ? 4 : 2))};
+  return {widen<E>(p), widen<E>(p + 4 * size_of<E>)};
 }
 
 GQA_INLINE vec8 add_pairs8(vec8 a, vec8 b) {  // (a01 a23 b01 b23 | a45 a67 b45 b67)

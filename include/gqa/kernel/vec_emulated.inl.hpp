@@ -72,12 +72,7 @@ GQA_INLINE V widen_as(const char* p) {
   constexpr int n = sizeof(V) / sizeof(float);
   if constexpr (E == element::f32) return load_as<V>(p);
   float x[n];
-  for (int i = 0; i < n; ++i) {
-    std::uint16_t half;
-    __builtin_memcpy(&half, p + 2 * i, 2);
-    const std::uint32_t bits = E == element::f16 ? f32_bits_from_f16(half) : f32_bits_from_bf16(half);
-    __builtin_memcpy(x + i, &bits, 4);
-  }
+  for (int i = 0; i < n; ++i) x[i] = widen_one<E>(p + i * size_of<E>);
   return load_as<V>(x);
 }
 template <element E>

@@ -45,12 +45,7 @@ GQA_ENTRY vec vfma(vec a, vec b, vec c) {
 template <element E>
 GQA_ENTRY vec widen_four(const char* p) {
   float x[4];
-  for (int i = 0; i < 4; ++i) {
-    std::uint16_t half;
-    __builtin_memcpy(&half, p + 2 * i, 2);
-    const std::uint32_t bits = E == element::f16 ? f32_bits_from_f16(half) : f32_bits_from_bf16(half);
-    __builtin_memcpy(x + i, &bits, 4);
-  }
+  for (int i = 0; i < 4; ++i) x[i] = widen_one<E>(p + i * size_of<E>);
   return vload(x);
 }
 template <element E>
