@@ -167,7 +167,7 @@ struct row_offsets {
   }
   [[nodiscard]] gqa::row_set of(const std::vector<float>& rows, std::int64_t count) const {
     const gqa::row_table table{reinterpret_cast<const char*>(rows.data()), at};
-    return {table, table, table, count, stride, run};
+    return {table, {table, stride}, count, stride, run};
   }
   std::int64_t at[block_keys], stride, run;
 };
@@ -224,16 +224,16 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
         }
         std::fill(s.begin(), s.end(), 0.0f);
         const gqa::row_table where{bytes(tiles), tile_offsets};
-        t->score_tiles({in_tiles.data(), rows, {where, where, where, block_keys}, dim, 0.3f, s.data()});
+        t->score_tiles({in_tiles.data(), rows, {where, {where}, block_keys}, dim, 0.3f, s.data()});
         same(s, "tiles");
         const auto score_packed = [&](const char* form) {
           std::fill(s.begin(), s.end(), 0.0f);
-          const gqa::row_set keys{{bytes(panels), panel_offsets}, {}, {}, block_keys};
+          const gqa::row_set keys{{bytes(panels), panel_offsets}, {}, block_keys};
           t->score_panels({by_lane.data(), rows, keys, dim, 0.3f, s.data()});
           same(s, form);
           std::fill(panels.begin(), panels.end(), 0.0f);
         };
-        t->pack_tiles({where, where, where, block_keys}, dim, panels.data());
+        t->pack_tiles({where, {where}, block_keys}, dim, panels.data());
         score_packed("packed tiles");
         for (bool even : {false, true}) {
           t->pack_rows(row_offsets(dim * 4, even).of(k, block_keys), dim, panels.data());

@@ -1,7 +1,5 @@
 // Prefetch, and rows of elements. A row's last elements are read one by one, never past its end.
 
-inline constexpr std::int64_t line_bytes = 64;  // what a prefetch brings
-
 /// Into the second level of cache: what comes next would push what is being read out of the first.
 GQA_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }
 
@@ -34,20 +32,22 @@ GQA_INLINE vec widen_partial(const char* p, std::int64_t n) {
 /// Evenly spaced rows are reached by steps, not looked up one by one: a read whose address comes out of a table starts
 /// late, and memory that is read in order loses a third of its speed.
 struct row_run {
-  const char *row, *ahead, *again;
+  const char *row, *ahead;
   std::int64_t count;
 };
 GQA_INLINE const char* row(const row_table& rows, std::int64_t i) { return rows.base + rows.offsets[i]; }
+GQA_INLINE const char* row(const rows_ahead& rows, std::int64_t i) {
+  return rows.base + (rows.offsets ? rows.offsets[i] : i * rows.stride);
+}
 GQA_INLINE row_run run_from(const row_set& rows, std::int64_t i) {
   const std::int64_t left = rows.count - i;
-  return {row(rows, i), row(rows.ahead, i), row(rows.again, i), left < rows.run ? left : rows.run};
+  return {row(rows, i), row(rows.ahead, i), left < rows.run ? left : rows.run};
 }
 
 /// Row i alone, a run of one.
 GQA_INLINE row_run row_at(const row_set& rows, std::int64_t i) {
   const std::int64_t inside = rows.stride == 0 ? 0 : i % row_group, first = i - inside;
-  const std::int64_t further = inside * rows.stride;
-  return {row(rows, first) + further, row(rows.ahead, first) + further, row(rows.again, first) + further, 1};
+  return {row(rows, first) + inside * rows.stride, row(rows.ahead, first) + inside * rows.ahead.stride, 1};
 }
 
 /// Row first + i of the group that begins with `run`, at first.

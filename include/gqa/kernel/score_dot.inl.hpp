@@ -45,22 +45,19 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
   }
 }
 
-/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end; what lies `ahead` and `again` bytes further
-/// is prefetched, if Fetch. q: [padded dim / 8][R][8]. Even: no key ends inside a step, of a line where lines are
-/// fetched.
+/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end; what is `ahead` of the first, and of the
+/// others, `stride` on, is prefetched, if Fetch. q: [padded dim / 8][R][8]. Even: no key ends inside a step, of a line
+/// where lines are fetched.
 template <element E, int R, int C, bool Even, bool Fetch, class V>
-GQA_INLINE void dot_keys_together(const float* q, const char* const* k, std::int64_t ahead, std::int64_t again,
-                                  std::int64_t dim, V* acc) {
+GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const char* ahead, std::int64_t stride,
+                                  std::int64_t spread, std::int64_t dim, V* acc) {
   GQA_UNROLL(32)
   for (int i = 0; i < R * C / dot_vector_of<R>::rows; ++i) acc[i] = V{};
   constexpr int elements = Even && Fetch ? line_bytes / size_of<E> : 8, bytes = elements * size_of<E>;
   std::int64_t at = 0;
-  for (; at + bytes <= dim * size_of<E>; at += bytes, q += elements * R) {
+  for (; at + bytes <= dim * size_of<E>; at += bytes, q += elements * R, ahead += spread * bytes) {
     GQA_UNROLL(4)
-    for (int c = 0; Fetch && c < C; ++c) {
-      prefetch(k[c] + ahead + at);
-      if (R > 1) prefetch(k[c] + again + at);
-    }
+    for (int c = 0; Fetch && c < C; ++c) prefetch(ahead + c * stride);
     GQA_UNROLL(4)
     for (int i = 0; i < elements; i += 8) dot_step<E, R, C>(q + i * R, k, at + i * size_of<E>, 8, acc);
   }
@@ -85,8 +82,8 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s) {
       V acc[at_once * vectors];
       GQA_UNROLL(2)
       for (int i = 0; i < at_once; i += C)
-        dot_keys_together<E, R, C, Even, Fetch>(q, k + i, run.ahead - run.row, run.again - run.row, a.dim,
-                                                acc + i * vectors);
+        dot_keys_together<E, R, C, Even, Fetch>(q, k + i, run.ahead + (c + i) * a.keys.ahead.stride,
+                                                a.keys.ahead.stride, a.keys.ahead.spread, a.dim, acc + i * vectors);
       GQA_UNROLL(2)
       for (int i = 0; i < at_once; i += 2) {
         GQA_UNROLL(8)
@@ -138,10 +135,7 @@ template <element E>
 GQA_INLINE void prefetch_keys(const score_args& a, prefetch_share share) {
   for (std::int64_t key = share.begin; key < share.end; ++key) {
     const row_run one = row_at(a.keys, key);
-    for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) {
-      prefetch(one.ahead + at);
-      prefetch(one.again + at);
-    }
+    for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) prefetch(one.ahead + a.keys.ahead.spread * at);
   }
 }
 

@@ -12,17 +12,24 @@
 
 GQA_NAMESPACE_BEGIN
 
+inline constexpr std::int64_t line_bytes = 64;  ///< what a prefetch brings
+
 /// Keys or values of one KV head: element j of token i lies at base + offsets[i] + j * element size.
 struct row_table {
-  const char* base;
-  const std::int64_t* offsets;
+  const char* base = nullptr;
+  const std::int64_t* offsets = nullptr;
 };
 
-/// Those that a kernel reads. While token i is read, the row `ahead` of it is prefetched (but for packed ones), and,
-/// where there is time for it, the one to be read `again`: near by now, and its first prefetch may have been dropped,
-/// since too many were under way.
+/// What is prefetched meanwhile: with byte b of row i, byte spread * b from where that row's begins. Hints: any address
+/// will do.
+struct rows_ahead : row_table {
+  std::int64_t stride = 0;  ///< from row to row of a row_group, and, without offsets, of all
+  std::int64_t spread = 1;
+};
+
+/// Those that a kernel reads, and those `ahead` (but for packed ones).
 struct row_set : row_table {
-  row_table ahead, again;  ///< hints: any address will do
+  rows_ahead ahead;
   std::int64_t count;
   /// Not 0: rows lie this far apart in each `run` of them, a power of two and at least row_group, and of the tables
   /// only each row_group's first entry counts. The first row starts a group, and either a run or all there is of one.

@@ -18,13 +18,10 @@ constexpr int few_vectors() {
 /// What is prefetched with C vectors of a value at v. Where few rows take a value in pieces, the next one, `beside`
 /// bytes further, comes along: asked for a part of each value only, the hardware would not follow.
 template <element E, int R, int C>
-GQA_INLINE void prefetch_value(const char* v, const char* ahead, const char* again, std::int64_t beside) {
+GQA_INLINE void prefetch_value(const char* v, const char* ahead, std::int64_t beside) {
   constexpr int bytes = C * width * size_of<E>;
   GQA_UNROLL(8)
-  for (int at = 0; at < bytes; at += line_bytes) {
-    prefetch(ahead + at);
-    if (R <= 8) prefetch(again + at);
-  }
+  for (int at = 0; at < bytes; at += line_bytes) prefetch(ahead + at);
   if (R > (width == 16 ? 4 : 1) || beside == 0) return;  // measured: AVX2's narrow tiles gain with one row only
   GQA_UNROLL(8)
   for (int at = 0; at < bytes; at += line_bytes) {
@@ -47,15 +44,14 @@ GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements
   }
 }
 
-/// The values of one run, weighed by p[0], p[1], ...; what lies `ahead` and `again` is prefetched meanwhile, if Fetch.
+/// The values of one run, weighed by p[0], p[1], ...; what is `ahead` is prefetched meanwhile, if Fetch.
 template <element E, int R, int C, bool Partial, bool Fetch>
 GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_step, std::int64_t beside,
                           const float* p, std::int64_t elements, vec* acc) {
   for (const float* end = p + run.count; p != end; ++p, run.row += stride) {
     if constexpr (Fetch) {
-      prefetch_value<E, R, C>(run.row, run.ahead, run.again, beside);
+      prefetch_value<E, R, C>(run.row, run.ahead, beside);
       run.ahead += ahead_step;
-      run.again += ahead_step;
     }
     weigh_value<E, R, C, Partial>(run.row, p, elements, acc);
   }
@@ -76,14 +72,13 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t col
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   const std::int64_t beside = a.dim > C * width ? C * width * size_of<E> : 0;
   // Rows that touch are asked for in the order they lie; of rows that lie apart, these columns of each.
-  const bool touch = stride == a.dim * size_of<E>;
-  const std::int64_t ahead_step = touch ? C * width * size_of<E> : stride;
+  const bool touch = a.values.ahead.stride == a.dim * size_of<E>;
+  const std::int64_t ahead_step = touch ? C * width * size_of<E> : a.values.ahead.stride;
   for (std::int64_t i = 0; i < a.values.count;) {
     row_run run = run_from(a.values, i);
     const std::int64_t ahead_at = touch ? at * run.count : at;
     run.row += at;
     run.ahead += ahead_at;
-    run.again += ahead_at;
     const std::int64_t end = i + run.count;
     if constexpr (F == fetch::all) {
       weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
@@ -97,7 +92,6 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t col
       else weigh_run<E, R, C, Partial, false>(run, stride, ahead_step, beside, p + i, elements, acc);
       run.row += run.count * stride;
       run.ahead += run.count * ahead_step;
-      run.again += run.count * ahead_step;
     }
   }
 }
@@ -111,7 +105,7 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
     for (int c = 0; c < C; ++c) acc[r * C + c] = vload(o + r * a.o_stride + c * width);
   }
   if constexpr (F == fetch::none) {  // one run
-    const row_run all{row(a.values, 0) + column * size_of<E>, nullptr, nullptr, a.values.count};
+    const row_run all{row(a.values, 0) + column * size_of<E>, nullptr, a.values.count};
     weigh_run<E, R, C, Partial, false>(all, a.values.stride, 0, 0, p, elements, acc);
   } else {
     weigh_runs<E, R, C, Partial, F>(a, p, column, elements, acc);

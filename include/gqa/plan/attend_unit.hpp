@@ -26,9 +26,10 @@ class unit_walk {
       : in_(in), layout_(layout), unit_(u), seq_(line.sequences[u.seq]), work_(work), keys_(line.keys_of(u)),
         chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles), form_(form_of(in)),
-        pack_values_(packing_pays(in, layout)),
-        order_(order_of({u.heads, head_rows_, in.head_dim, in.v_head_dim, in.k_bytes, in.v_bytes, layout.order(),
-                         in.v_head_dim <= in.kernels->value_columns})),
+        pack_values_(packing_pays(in, layout)), k_pitch_(pitch_of(layout.k_strides(), in.head_dim, in.k_bytes)),
+        v_pitch_(pitch_of(layout.v_strides(), in.v_head_dim, in.v_bytes)),
+        order_(order_of(
+            {u.heads, head_rows_, k_pitch_, v_pitch_, layout.order(), in.v_head_dim <= in.kernels->value_columns})),
         queries_(in, u, group_, form_, work.q) {}
 
   /// Cells [first, last) of the unit; their states are left pending in `region`.
@@ -69,27 +70,36 @@ class unit_walk {
     return apart || head_rows_ > (in.v_bytes < 4 ? 8 : 16) * in.kernels->row_tile;
   }
 
-  /// n rows of `head` and those to prefetch meanwhile; `at` finds the rows of a visit.
+  [[nodiscard]] static row_pitch pitch_of(kv_strides s, std::int64_t dim, std::int64_t bytes) noexcept {
+    return {bytes, dim * bytes, s.head * bytes, s.token * bytes};
+  }
+
+  /// n rows of `head`, each `run` of them `stride` apart, and what to prefetch meanwhile; `at` finds the rows of a
+  /// visit.
   template <class At>
-  [[nodiscard]] row_set rows_at(const reading_pace& pace, std::int64_t head, std::int64_t n, std::int64_t stride,
-                                std::int64_t run, const At& at) const noexcept {
-    const auto later = [&](std::int64_t visits) noexcept -> row_table {
-      return at(pace.later(head, visits, unit_.heads));
-    };
-    return {later(0), later(pace.ahead), later(pace.ahead / 2), n, stride, run};
+  [[nodiscard]] row_set rows_at(const reading_pace& pace, const row_pitch& pitch, std::int64_t head, std::int64_t n,
+                                std::int64_t stride, std::int64_t run, const At& at) const noexcept {
+    row_set rows{at({head, 0}), {}, n, stride, run};
+    if (pace.in_one_piece() && run >= pace.step) {
+      const row_table next = at({0, pace.step});
+      rows.ahead = share_of_next(pace, head, unit_.heads, pitch.row, next.base + *next.offsets);
+    } else {
+      rows.ahead = {at(pace.later(head, unit_.heads)), pitch.token};
+    }
+    return rows;
   }
   [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.keys, head, n, b.k_stride, b.run, [&](const visit& v) noexcept -> row_table {
+    return rows_at(order_.keys, k_pitch_, head, n, b.k_stride, b.run, [&](const visit& v) noexcept -> row_table {
       return {in_.key_head(unit_.head + v.head), b.k + c + v.token};
     });
   }
   [[nodiscard]] row_set tiles(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.keys, head, n, 0, 1, [&](const visit& v) noexcept -> row_table {
+    return rows_at(order_.keys, k_pitch_, head, n, 0, 1, [&](const visit& v) noexcept -> row_table {
       return {in_.key_head(unit_.head + v.head), b.k_tiles + (c + v.token) / tile_tokens};
     });
   }
   [[nodiscard]] row_set values(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.values, head, n, b.v_stride, b.run, [&](const visit& v) noexcept -> row_table {
+    return rows_at(order_.values, v_pitch_, head, n, b.v_stride, b.run, [&](const visit& v) noexcept -> row_table {
       return {in_.value_head(unit_.head + v.head), b.v + c + v.token};
     });
   }
@@ -163,7 +173,7 @@ class unit_walk {
           if (tiles_) k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
           else k.pack_rows(keys(b, h, c, n), in_.head_dim, work_.panels);
           const std::int64_t offsets[2] = {0, in_.padded_dim * tile_tokens * 4};
-          a.keys = {{reinterpret_cast<const char*>(work_.panels), offsets}, {}, {}, n};
+          a.keys = {{reinterpret_cast<const char*>(work_.panels), offsets}, {}, n};
           k.score_panels(a);
         } else {
           a.keys = tiles(b, h, c, n);
@@ -250,7 +260,7 @@ class unit_walk {
     const std::int64_t stride = packed_stride(in_.v_stride);
     k.pack_values(a.values, in_.v_head_dim, work_.values, stride);
     const std::int64_t first_row_offset = 0;
-    a.values = {{reinterpret_cast<const char*>(work_.values), &first_row_offset}, {}, {}, n, stride * 4, block_keys};
+    a.values = {{reinterpret_cast<const char*>(work_.values), &first_row_offset}, {}, n, stride * 4, block_keys};
     k.weigh_packed(a);
   }
 
@@ -285,6 +295,7 @@ class unit_walk {
   const bool tiles_;
   const score_form form_;
   const bool pack_values_;
+  const row_pitch k_pitch_, v_pitch_;
   const reading_order order_;
   const unit_queries queries_;
   float* s_ = nullptr;  ///< S of the block at hand

@@ -17,20 +17,47 @@ struct visit {
   std::int64_t head = 0, token = 0;
 };
 
+/// What a visit prefetches while it reads. Of several heads interleaved inside a token, each token's rows end to end
+/// with the next one's, the order they lie in is not the order they are read in. Memory answers the former much sooner,
+/// since the hardware's own prefetchers follow it and run ahead.
+enum class lead : std::uint8_t {
+  nothing,  ///< reading is left to the hardware
+  visits,   ///< what the second visit from here reads, or, of one head alone, the next
+  rows,     ///< its share of the tokens that come after these, of all heads, in the order they lie
+  pages     ///< its share of them, a line from each of several memory pages in turn
+};
+
 /// How keys, or values, are read: so many tokens of one head, the same tokens of the next head, and so on.
 struct reading_pace {
   std::int64_t step = block_keys;  ///< tokens of a visit, a power of two and at least row_group
-  /// Visits between a row's prefetch and its use, of two: what was dropped is asked for again half way. 0 leaves
-  /// reading to the hardware.
-  std::int64_t ahead = 1;
+  lead ahead = lead::visits;
 
-  /// Where a walk now at `head` will be after `visits` more.
-  [[nodiscard]] visit later(std::int64_t head, std::int64_t visits, std::int64_t heads) const noexcept {
-    visit v{head + visits, 0};
+  /// What a visit of `head` prefetches, of `heads`, if that is what some visit reads.
+  [[nodiscard]] visit later(std::int64_t head, std::int64_t heads) const noexcept {
+    if (ahead == lead::nothing) return {head, 0};
+    if (heads == 1) return {0, step};
+    visit v{head + 2, 0};
     for (; v.head >= heads; v.head -= heads) v.token += step;
     return v;
   }
+
+  /// Whether it prefetches a share of rows that lie end to end.
+  [[nodiscard]] bool in_one_piece() const noexcept { return ahead == lead::rows || ahead == lead::pages; }
 };
+
+/// The share that the visit of `head`, of `heads`, takes of the next `step` tokens, whose rows of all heads lie end to
+/// end from `next` on. Row j of all those visits has row j; or, of as many equal parts as a row has lines, line j.
+[[nodiscard]] inline rows_ahead share_of_next(const reading_pace& pace, std::int64_t head, std::int64_t heads,
+                                              std::int64_t row_bytes, const char* next) noexcept {
+  rows_ahead share;
+  share.stride = row_bytes;
+  if (pace.ahead == lead::pages) {
+    share.stride = line_bytes;
+    share.spread = heads * pace.step;
+  }
+  share.base = next + head * pace.step * share.stride;
+  return share;
+}
 
 struct reading_order {
   reading_pace keys, values;
@@ -55,53 +82,74 @@ inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on 
   return rows > 1 && reading_binds(rows, k_bytes) ? std::min<std::int64_t>(kv_heads, 4) : 1;
 }
 
+/// How keys, or values, lie: bytes of an element, of a row, from head to head and from token to token.
+struct row_pitch {
+  std::int64_t element = 4, row = 0, head = 0, token = 0;
+
+  /// Whether the rows of one token touch each other and those of the next.
+  [[nodiscard]] bool in_one_piece(std::int64_t heads) const noexcept {
+    return heads > 1 && head == row && token == heads * row;
+  }
+};
+
 /// What decides the order in which a unit reads.
 struct unit_shape {
   std::int64_t heads = 1;  ///< KV heads
   std::int64_t rows = 1;   ///< query rows of each
-  std::int64_t head_dim = 0, v_head_dim = 0, k_bytes = 4, v_bytes = 4;
+  row_pitch k, v;
   key_order keys = key_order::rows;
   bool in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
 };
 
-/// Keys and values are visited a few tokens at a time, at least so many: where many rows share them, they stay in the
-/// first level of cache; where several heads are walked together, memory is read about in the order it lies, several
-/// pages side by side. What comes next is prefetched two visits ahead, and no further: that is more than memory can
-/// have under way, and what is asked for early takes the place of what is needed now.
-[[nodiscard]] inline reading_pace pace_of(std::int64_t row_bytes, std::int64_t least, const unit_shape& u) noexcept {
-  const std::int64_t most = first_level_bytes / (u.heads > 1 && u.rows <= 2 * few_rows ? 8 : 4);
-  reading_pace pace{block_keys, 2};
-  while (u.rows <= many_rows && pace.step > least && pace.step * row_bytes > most) pace.step /= 2;
-  return pace;
+/// The most tokens, up to a block and at least so many, whose rows take `bytes`.
+[[nodiscard]] constexpr std::int64_t tokens_within(std::int64_t bytes, std::int64_t row, std::int64_t least) noexcept {
+  std::int64_t tokens = block_keys;
+  while (tokens > least && tokens * row > bytes) tokens /= 2;
+  return tokens;
 }
 
-/// Each visit of values loads and stores the sums that it adds to, which costs the more, the more rows there are.
-[[nodiscard]] constexpr std::int64_t least_values(std::int64_t rows) noexcept {
-  return rows <= few_rows ? row_group : rows <= 2 * few_rows ? 2 * row_group : block_keys;
+/// Few tokens a visit: where many rows share keys, they stay in the first level of cache; where several heads are
+/// walked together, memory is read about in the order it lies.
+///
+/// What a single row reads from end to end, as it does f32 keys, is best left to the hardware altogether: prefetching
+/// by hand takes the place of reads.
+[[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
+  if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
+  if (u.rows > many_rows) return {};
+  const bool one_head = u.heads == 1;
+  if (u.rows == 1 && u.k.element == 4) return {one_head ? block_keys : row_group, lead::nothing};
+  if (one_head) return {tokens_within(first_level_bytes / 4, u.k.row, row_group)};
+  if (u.rows == 1 || !u.k.in_one_piece(u.heads)) return {row_group};
+  const bool whole_lines = u.k.row % line_bytes == 0;
+  return {row_group, reading_binds(u.rows, u.k.element) && whole_lines ? lead::pages : lead::rows};
+}
+
+/// The same for values, the more tokens a visit, the more rows there are, since each visit loads and stores the sums
+/// that it adds to.
+[[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
+  if (u.rows > 4 * few_rows) return {};
+  const bool one_head = u.heads == 1, few = u.rows <= 2 * few_rows;
+  if (u.rows > 1 && u.v.in_one_piece(u.heads)) return {(few ? 2 : 4) * row_group, lead::rows};
+  if (!few) return {};
+  const std::int64_t least = u.rows <= few_rows ? row_group : 2 * row_group;
+  const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, least);
+  const bool from_end_to_end = u.in_one_pass || (u.v.element == 4 && !one_head);
+  if (u.rows == 1 && from_end_to_end) return {one_head ? block_keys : step, lead::nothing};
+  return {step};
 }
 
 /// Few rows that walk one KV head alone read all keys of a chunk before its values, since each change from one stream
-/// to the other costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn, which is
-/// what the hardware follows; otherwise several keys side by side load a query less often.
+/// to the other costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn if they come
+/// in the order of use, which the hardware follows; otherwise several keys side by side load a query less often.
 ///
-/// What a single row reads from end to end, as it does f32 rows, is best left to the hardware altogether: prefetching
-/// by hand takes the place of reads. Of interleaved heads it has so many memory pages open, and so little to do with
-/// each, that it waits for several translations at once without being told to.
-[[nodiscard]] inline reading_order order_of(const unit_shape& u) noexcept {
-  reading_order order;
+/// Of interleaved heads a single row has so many memory pages open, and so little to do with each, that it waits for
+/// several translations at once without being told to.
+[[nodiscard]] constexpr reading_order order_of(const unit_shape& u) noexcept {
   const bool single = u.rows == 1, one_head = u.heads == 1;
-  order.keys = pace_of(u.head_dim * u.k_bytes, row_group, u);
-  order.values = pace_of(u.v_head_dim * u.v_bytes, least_values(u.rows), u);
-  order.in_turn = reading_binds(u.rows, u.k_bytes) && (one_head || !single);
-  const auto leave_to_hardware = [&](reading_pace& pace) { pace = {one_head ? block_keys : pace.step, 0}; };
-  if (single && u.k_bytes == 4) leave_to_hardware(order.keys);
-  if (single && (u.in_one_pass || (u.v_bytes == 4 && !one_head))) leave_to_hardware(order.values);
-  if (u.keys == key_order::tiles) order.keys = {2 * tile_tokens, 1};  // as many as are scored together
-  if (single && !one_head) order.pages = 0;
-  if (!one_head) return order;
-  if (u.rows <= few_rows) order.together = chunk_blocks;
-  for (reading_pace* pace : {&order.keys, &order.values})  // offsets are at hand for one more block
-    pace->ahead = std::min(pace->ahead, block_keys / pace->step);
+  reading_order order{key_pace(u), value_pace(u)};
+  order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || (!single && order.keys.ahead == lead::visits));
+  if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
+  if (!one_head && single) order.pages = 0;
   return order;
 }
 
