@@ -70,9 +70,9 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t col
   prefetch_share share{0, a.values.count};
   if (F == fetch::share) share = share_of(a.values.count, (p - a.p) / block_keys, R, a.rows);
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
-  const std::int64_t beside = a.dim > C * width ? C * width * size_of<E> : 0;
-  // Rows that touch are asked for in the order they lie; of rows that lie apart, these columns of each.
+  // Rows that touch are asked for in the order they lie, piece after piece; of rows that lie apart, these columns.
   const bool touch = a.values.ahead.stride == a.dim * size_of<E>;
+  const std::int64_t beside = a.dim > C * width && (R == 1 || !touch) ? C * width * size_of<E> : 0;
   const std::int64_t ahead_step = touch ? C * width * size_of<E> : a.values.ahead.stride;
   for (std::int64_t i = 0; i < a.values.count;) {
     row_run run = run_from(a.values, i);
