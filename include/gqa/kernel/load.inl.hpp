@@ -1,10 +1,10 @@
 // Prefetch, and rows of elements. A row's last elements are read one by one, never past its end.
 
 /// Into the second level of cache: what comes next would push what is being read out of the first.
-GQA_INLINE void prefetch(const char* p) { __builtin_prefetch(p, 0, 2); }
+GQA_INLINE void prefetch(const char* p) { GQA_PREFETCH(p, 2); }
 
 /// Into the first: what comes at once.
-GQA_INLINE void prefetch_next(const char* p) { __builtin_prefetch(p, 0, 3); }
+GQA_INLINE void prefetch_next(const char* p) { GQA_PREFETCH(p, 3); }
 
 /// The first n < 16 elements at p, zeros behind them.
 template <element E>

@@ -45,9 +45,9 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
   }
 }
 
-/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end; what is `ahead` of the first, and of the
-/// others, `stride` on, is prefetched, if Fetch. q: [padded dim / 8][R][8]. Even: no key ends inside a step, of a line
-/// where lines are fetched.
+/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end. If Fetch, with byte b of key c, byte
+/// b * spread from ahead + c * stride on is prefetched. q: [padded dim / 8][R][8]. Even: no key ends inside a step, of
+/// a line where lines are fetched.
 template <element E, int R, int C, bool Even, bool Fetch, class V>
 GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const char* ahead, std::int64_t stride,
                                   std::int64_t spread, std::int64_t dim, V* acc) {
@@ -125,8 +125,7 @@ GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n
     case 4: dot_rows_of<E, 4, Fetch>(a, row); break;
     case 3: dot_rows_of<E, 3, Fetch>(a, row); break;
     case 2: dot_rows_of<E, 2, Fetch>(a, row); break;
-    default:
-      if constexpr (Fetch) dot_rows_of<E, 1, Fetch>(a, row);  // one row is a tile only where there is no other
+    default: dot_rows_of<E, 1, Fetch>(a, row);
   }
 }
 
@@ -135,14 +134,14 @@ template <element E>
 GQA_INLINE void prefetch_keys(const score_args& a, prefetch_share share) {
   for (std::int64_t key = share.begin; key < share.end; ++key) {
     const row_run one = row_at(a.keys, key);
-    for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) prefetch(one.ahead + a.keys.ahead.spread * at);
+    for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) prefetch(one.ahead + at);
   }
 }
 
-/// One tile prefetches as it reads; several share that, each its part beforehand.
+/// One tile prefetches as it reads, where keys are evenly spaced; several share that, each its part beforehand.
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
-  if (dot_tile_rows(a.rows, 0, dot_rows) == a.rows) return dot_rows_at<E, true>(a, 0, a.rows);
+  if (a.keys.stride != 0 && dot_tile_rows(a.rows, 0, dot_rows) == a.rows) return dot_rows_at<E, true>(a, 0, a.rows);
   for (std::int64_t row = 0, n; row < a.rows; row += n) {
     n = dot_tile_rows(a.rows, row, dot_rows);
     prefetch_keys<E>(a, share_of(a.keys.count, row, n, a.rows));

@@ -20,14 +20,15 @@ struct row_table {
   const std::int64_t* offsets = nullptr;
 };
 
-/// What is prefetched meanwhile: with byte b of row i, byte spread * b from where that row's begins. Hints: any address
-/// will do.
+/// What kernels prefetch while they read rows, hints only: with byte b of row i, byte b * spread from base + offsets[i]
+/// on or, without offsets, from base + i * stride. Only dot products of a single tile of rows heed `spread`; others take
+/// it for 1.
 struct rows_ahead : row_table {
-  std::int64_t stride = 0;  ///< from row to row of a row_group, and, without offsets, of all
+  std::int64_t stride = 0;  ///< also from row to row where rows are evenly spaced
   std::int64_t spread = 1;
 };
 
-/// Those that a kernel reads, and those `ahead` (but for packed ones).
+/// Rows that a kernel reads, and what it prefetches meanwhile, but for packed ones.
 struct row_set : row_table {
   rows_ahead ahead;
   std::int64_t count;

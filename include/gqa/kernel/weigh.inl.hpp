@@ -15,8 +15,8 @@ constexpr int few_vectors() {
   return 2;
 }
 
-/// What is prefetched with C vectors of a value at v. Where few rows take a value in pieces, the next one, `beside`
-/// bytes further, comes along: asked for a part of each value only, the hardware would not follow.
+/// What is prefetched with C vectors of a value at v. Where few rows take values that lie apart in pieces, the next
+/// one, `beside` bytes further, comes along: asked for a part of each value only, the hardware would not follow.
 template <element E, int R, int C>
 GQA_INLINE void prefetch_value(const char* v, const char* ahead, std::int64_t beside) {
   constexpr int bytes = C * width * size_of<E>;
@@ -72,7 +72,7 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t col
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   // Rows that touch are asked for in the order they lie, piece after piece; of rows that lie apart, these columns.
   const bool touch = a.values.ahead.stride == a.dim * size_of<E>;
-  const std::int64_t beside = a.dim > C * width && (R == 1 || !touch) ? C * width * size_of<E> : 0;
+  const std::int64_t beside = a.dim > C * width && !touch ? C * width * size_of<E> : 0;
   const std::int64_t ahead_step = touch ? C * width * size_of<E> : a.values.ahead.stride;
   for (std::int64_t i = 0; i < a.values.count;) {
     row_run run = run_from(a.values, i);

@@ -26,10 +26,7 @@ class unit_walk {
       : in_(in), layout_(layout), unit_(u), seq_(line.sequences[u.seq]), work_(work), keys_(line.keys_of(u)),
         chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles), form_(form_of(in)),
-        pack_values_(packing_pays(in, layout)), k_pitch_(pitch_of(layout.k_strides(), in.head_dim, in.k_bytes)),
-        v_pitch_(pitch_of(layout.v_strides(), in.v_head_dim, in.v_bytes)),
-        order_(order_of(
-            {u.heads, head_rows_, k_pitch_, v_pitch_, layout.order(), in.v_head_dim <= in.kernels->value_columns})),
+        pack_values_(packing_pays(in, layout)), order_(order_of(shape_of(in, layout))),
         queries_(in, u, group_, form_, work.q) {}
 
   /// Cells [first, last) of the unit; their states are left pending in `region`.
@@ -70,36 +67,45 @@ class unit_walk {
     return apart || head_rows_ > (in.v_bytes < 4 ? 8 : 16) * in.kernels->row_tile;
   }
 
-  [[nodiscard]] static row_pitch pitch_of(kv_strides s, std::int64_t dim, std::int64_t bytes) noexcept {
-    return {bytes, dim * bytes, s.head * bytes, s.token * bytes};
+  [[nodiscard]] unit_shape shape_of(const step_inputs& in, const Layout& layout) const noexcept {
+    const auto pitch = [](kv_strides s, std::int64_t dim, std::int64_t bytes) noexcept {
+      return row_pitch{bytes, dim * bytes, s.head * bytes, s.token * bytes};
+    };
+    return {unit_.heads,
+            head_rows_,
+            pitch(layout.k_strides(), in.head_dim, in.k_bytes),
+            pitch(layout.v_strides(), in.v_head_dim, in.v_bytes),
+            layout.order(),
+            form_ == score_form::packed,
+            in.v_head_dim <= in.kernels->value_columns};
   }
 
   /// n rows of `head`, each `run` of them `stride` apart, and what to prefetch meanwhile; `at` finds the rows of a
   /// visit.
   template <class At>
-  [[nodiscard]] row_set rows_at(const reading_pace& pace, const row_pitch& pitch, std::int64_t head, std::int64_t n,
-                                std::int64_t stride, std::int64_t run, const At& at) const noexcept {
+  [[nodiscard]] row_set rows_at(const reading_pace& pace, std::int64_t head, std::int64_t n, std::int64_t stride,
+                                std::int64_t run, const At& at) const noexcept {
     row_set rows{at({head, 0}), {}, n, stride, run};
-    if (pace.in_one_piece() && run >= pace.step) {
+    if (pace.follows_memory() && run >= pace.step) {  // so that the next tokens lie in one run as well
       const row_table next = at({0, pace.step});
-      rows.ahead = share_of_next(pace, head, unit_.heads, pitch.row, next.base + *next.offsets);
+      rows.ahead = pace.next_of_memory(head, unit_.heads, next.base + *next.offsets);
     } else {
-      rows.ahead = {at(pace.later(head, unit_.heads)), pitch.token};
+      rows.ahead = {at(pace.next_of_use(head, unit_.heads)), pace.pitch.token};
     }
     return rows;
   }
   [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.keys, k_pitch_, head, n, b.k_stride, b.run, [&](const visit& v) noexcept -> row_table {
+    return rows_at(order_.keys, head, n, b.k_stride, b.run, [&](const visit& v) noexcept -> row_table {
       return {in_.key_head(unit_.head + v.head), b.k + c + v.token};
     });
   }
   [[nodiscard]] row_set tiles(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.keys, k_pitch_, head, n, 0, 1, [&](const visit& v) noexcept -> row_table {
+    return rows_at(order_.keys, head, n, 0, 1, [&](const visit& v) noexcept -> row_table {
       return {in_.key_head(unit_.head + v.head), b.k_tiles + (c + v.token) / tile_tokens};
     });
   }
   [[nodiscard]] row_set values(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.values, v_pitch_, head, n, b.v_stride, b.run, [&](const visit& v) noexcept -> row_table {
+    return rows_at(order_.values, head, n, b.v_stride, b.run, [&](const visit& v) noexcept -> row_table {
       return {in_.value_head(unit_.head + v.head), b.v + c + v.token};
     });
   }
@@ -295,7 +301,6 @@ class unit_walk {
   const bool tiles_;
   const score_form form_;
   const bool pack_values_;
-  const row_pitch k_pitch_, v_pitch_;
   const reading_order order_;
   const unit_queries queries_;
   float* s_ = nullptr;  ///< S of the block at hand

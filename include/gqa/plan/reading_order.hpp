@@ -17,47 +17,55 @@ struct visit {
   std::int64_t head = 0, token = 0;
 };
 
-/// What a visit prefetches while it reads. Of several heads interleaved inside a token, each token's rows end to end
-/// with the next one's, the order they lie in is not the order they are read in. Memory answers the former much sooner,
-/// since the hardware's own prefetchers follow it and run ahead.
-enum class lead : std::uint8_t {
-  nothing,  ///< reading is left to the hardware
-  visits,   ///< what the second visit from here reads, or, of one head alone, the next
-  rows,     ///< its share of the tokens that come after these, of all heads, in the order they lie
-  pages     ///< its share of them, a line from each of several memory pages in turn
+/// What a visit prefetches while it reads. Of several heads interleaved inside a token, the order of memory is not the
+/// order of use, and is answered much sooner, since the hardware's own prefetchers follow it and run ahead.
+enum class prefetch_order : std::uint8_t {
+  none,               ///< what is being read, which costs nothing: left to the hardware
+  of_use,             ///< what the second visit from here reads, or, of one head alone, the next
+  of_memory,          ///< its part of the tokens that come next, whose rows of all heads touch each other
+  of_memory_by_parts  ///< its part of them, spread over as many equal parts as a row has lines, pages side by side
+};
+
+/// How keys, or values, lie: bytes of an element, of a row, from head to head and from token to token.
+struct row_pitch {
+  std::int64_t element = 4, row = 0, head = 0, token = 0;
+
+  /// Whether the rows of one token, of `heads`, touch each other and those of the next, and some tokens' find room in
+  /// the second level of cache.
+  [[nodiscard]] constexpr bool rows_touch(std::int64_t heads) const noexcept {
+    return heads > 1 && head == row && token == heads * row && token <= 8 * 1024;
+  }
 };
 
 /// How keys, or values, are read: so many tokens of one head, the same tokens of the next head, and so on.
 struct reading_pace {
-  std::int64_t step = block_keys;  ///< tokens of a visit, a power of two and at least row_group
-  lead ahead = lead::visits;
+  std::int64_t step = block_keys;  ///< tokens of a visit, a power of two from row_group to block_keys
+  prefetch_order prefetch = prefetch_order::of_use;
+  row_pitch pitch = {};
 
-  /// What a visit of `head` prefetches, of `heads`, if that is what some visit reads.
-  [[nodiscard]] visit later(std::int64_t head, std::int64_t heads) const noexcept {
-    if (ahead == lead::nothing) return {head, 0};
+  [[nodiscard]] constexpr bool follows_memory() const noexcept {
+    return prefetch == prefetch_order::of_memory || prefetch == prefetch_order::of_memory_by_parts;
+  }
+
+  /// The visit whose rows a visit of `head`, of `heads`, prefetches in the order of use. Two on, not more: what is
+  /// asked for early takes the place of what is needed now. Offsets are at hand for one block more.
+  [[nodiscard]] constexpr visit next_of_use(std::int64_t head, std::int64_t heads) const noexcept {
+    if (prefetch == prefetch_order::none) return {head, 0};
     if (heads == 1) return {0, step};
     visit v{head + 2, 0};
     for (; v.head >= heads; v.head -= heads) v.token += step;
     return v;
   }
 
-  /// Whether it prefetches a share of rows that lie end to end.
-  [[nodiscard]] bool in_one_piece() const noexcept { return ahead == lead::rows || ahead == lead::pages; }
-};
-
-/// The share that the visit of `head`, of `heads`, takes of the next `step` tokens, whose rows of all heads lie end to
-/// end from `next` on. Row j of all those visits has row j; or, of as many equal parts as a row has lines, line j.
-[[nodiscard]] inline rows_ahead share_of_next(const reading_pace& pace, std::int64_t head, std::int64_t heads,
-                                              std::int64_t row_bytes, const char* next) noexcept {
-  rows_ahead share;
-  share.stride = row_bytes;
-  if (pace.ahead == lead::pages) {
-    share.stride = line_bytes;
-    share.spread = heads * pace.step;
+  /// What a visit of `head`, of `heads`, prefetches in the order of memory, if the next `step` tokens begin at `next`:
+  /// row j of all visits, in their order, prefetches row j, or, by parts, with its line l line j of part l.
+  [[nodiscard]] constexpr rows_ahead next_of_memory(std::int64_t head, std::int64_t heads,
+                                                    const char* next) const noexcept {
+    const bool by_parts = prefetch == prefetch_order::of_memory_by_parts;
+    const std::int64_t stride = by_parts ? line_bytes : pitch.row;
+    return {{next + head * step * stride, nullptr}, stride, by_parts ? heads * step : 1};
   }
-  share.base = next + head * pace.step * share.stride;
-  return share;
-}
+};
 
 struct reading_order {
   reading_pace keys, values;
@@ -67,9 +75,9 @@ struct reading_order {
 };
 
 /// Up to as many rows as an element of K has bytes, reading a key takes longer than scoring it. Up to a few rows, it
-/// takes long enough for the order to matter; from many on, it hardly does.
+/// takes long enough for the order to matter.
 [[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t k_bytes) noexcept { return rows <= k_bytes; }
-inline constexpr std::int64_t few_rows = 4, many_rows = 48;
+inline constexpr std::int64_t few_rows = 4;
 inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on most processors
 
 /// KV heads that a unit walks over together. Interleaved inside a token, all, in the order they lie: head by head,
@@ -82,72 +90,65 @@ inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on 
   return rows > 1 && reading_binds(rows, k_bytes) ? std::min<std::int64_t>(kv_heads, 4) : 1;
 }
 
-/// How keys, or values, lie: bytes of an element, of a row, from head to head and from token to token.
-struct row_pitch {
-  std::int64_t element = 4, row = 0, head = 0, token = 0;
-
-  /// Whether the rows of one token touch each other and those of the next.
-  [[nodiscard]] bool in_one_piece(std::int64_t heads) const noexcept {
-    return heads > 1 && head == row && token == heads * row;
-  }
-};
-
 /// What decides the order in which a unit reads.
 struct unit_shape {
   std::int64_t heads = 1;  ///< KV heads
   std::int64_t rows = 1;   ///< query rows of each
   row_pitch k, v;
   key_order keys = key_order::rows;
+  bool packed = false;       ///< keys are, before they are scored
   bool in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
 };
 
-/// The most tokens, up to a block and at least so many, whose rows take `bytes`.
+/// The most tokens whose rows fit in `bytes`: a power of two from `least` to a block.
 [[nodiscard]] constexpr std::int64_t tokens_within(std::int64_t bytes, std::int64_t row, std::int64_t least) noexcept {
   std::int64_t tokens = block_keys;
   while (tokens > least && tokens * row > bytes) tokens /= 2;
   return tokens;
 }
 
-/// Few tokens a visit: where many rows share keys, they stay in the first level of cache; where several heads are
-/// walked together, memory is read about in the order it lies.
+/// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
+/// are read about in the order they lie. Where reading binds, memory is asked for several pages side by side.
 ///
 /// What a single row reads from end to end, as it does f32 keys, is best left to the hardware altogether: prefetching
 /// by hand takes the place of reads.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
-  if (u.rows > many_rows) return {};
+  if (u.packed) return {};
   const bool one_head = u.heads == 1;
-  if (u.rows == 1 && u.k.element == 4) return {one_head ? block_keys : row_group, lead::nothing};
+  if (u.rows == 1 && u.k.element == 4) return {one_head ? block_keys : row_group, prefetch_order::none};
   if (one_head) return {tokens_within(first_level_bytes / 4, u.k.row, row_group)};
-  if (u.rows == 1 || !u.k.in_one_piece(u.heads)) return {row_group};
-  const bool whole_lines = u.k.row % line_bytes == 0;
-  return {row_group, reading_binds(u.rows, u.k.element) && whole_lines ? lead::pages : lead::rows};
+  if (u.rows == 1 || !u.k.rows_touch(u.heads)) return {row_group};
+  const bool by_parts = reading_binds(u.rows, u.k.element) && u.k.row % line_bytes == 0;
+  return {row_group, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
 }
 
-/// The same for values, the more tokens a visit, the more rows there are, since each visit loads and stores the sums
-/// that it adds to.
+/// The same for values. A visit loads and stores the sums that it adds to, which is why more rows take more tokens.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
-  if (u.rows > 4 * few_rows) return {};
-  const bool one_head = u.heads == 1, few = u.rows <= 2 * few_rows;
-  if (u.rows > 1 && u.v.in_one_piece(u.heads)) return {(few ? 2 : 4) * row_group, lead::rows};
-  if (!few) return {};
+  const bool one_head = u.heads == 1;
+  if (u.rows > 1 && u.rows <= 4 * few_rows && u.v.rows_touch(u.heads))
+    return {(u.rows > 2 * few_rows ? 4 : 2) * row_group, prefetch_order::of_memory};
+  if (u.rows > 2 * few_rows) return {};
   const std::int64_t least = u.rows <= few_rows ? row_group : 2 * row_group;
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, least);
   const bool from_end_to_end = u.in_one_pass || (u.v.element == 4 && !one_head);
-  if (u.rows == 1 && from_end_to_end) return {one_head ? block_keys : step, lead::nothing};
+  if (u.rows == 1 && from_end_to_end) return {one_head ? block_keys : step, prefetch_order::none};
   return {step};
 }
 
 /// Few rows that walk one KV head alone read all keys of a chunk before its values, since each change from one stream
-/// to the other costs the hardware's prefetchers a new start. Where reading binds, keys are scored in turn if they come
-/// in the order of use, which the hardware follows; otherwise several keys side by side load a query less often.
+/// to the other costs the hardware's prefetchers a new start. Where reading binds, keys that are prefetched in the
+/// order of use are scored in turn, which is what the hardware follows; otherwise several keys side by side load a
+/// query less often.
 ///
 /// Of interleaved heads a single row has so many memory pages open, and so little to do with each, that it waits for
 /// several translations at once without being told to.
 [[nodiscard]] constexpr reading_order order_of(const unit_shape& u) noexcept {
   const bool single = u.rows == 1, one_head = u.heads == 1;
   reading_order order{key_pace(u), value_pace(u)};
-  order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || (!single && order.keys.ahead == lead::visits));
+  order.keys.pitch = u.k;
+  order.values.pitch = u.v;
+  order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
   if (!one_head && single) order.pages = 0;
   return order;
