@@ -39,7 +39,7 @@ class unit_walk {
     };
     last = std::min(last, chunks_.size());  // a unit that sees nothing has one cell and no chunk
     block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, order_.together);
-    page_prefetch pages(layout_, in_, unit_, positions_of(keys_, chunks_, first, last), order_.pages);
+    page_prefetch pages(layout_, in_, unit_, positions_of(keys_, chunks_, first, last), order_);
     for (std::int64_t cell = first; cell < last; ++cell) {
       merge_ready(pending, left, chunks_[cell], merge_two);
       state_ = work_.state(region, pending.count);

@@ -10,6 +10,7 @@
 #include "../kv/layout.hpp"
 #include "../model/arithmetic.hpp"
 #include "inputs.hpp"
+#include "reading_order.hpp"
 #include "work.hpp"
 
 GQA_NAMESPACE_BEGIN
@@ -19,18 +20,16 @@ namespace detail {
 template <kv_layout Layout>
 class page_prefetch {
  public:
-  /// The keys and values of `u` at `positions`, about `pages` at a time; none at all where that is 0.
+  /// The keys and values of `u` at `positions`, about order.pages at a time; none at all where that is 0.
   page_prefetch(const Layout& layout, const step_inputs& in, const unit& u, interval positions,
-                std::int64_t pages) noexcept
+                const reading_order& order) noexcept
       : layout_(layout), seq_(u.seq), heads_(u.heads), next_(positions.begin),
-        end_(pages > 0 ? positions.end : positions.begin) {
+        end_(order.pages > 0 ? positions.end : positions.begin) {
+    const row_pitch &k = order.keys.pitch, &v = order.values.pitch;
     const std::int64_t k_rows = layout.order() == key_order::tiles ? tile_tokens : 1;  // tokens at one stride
-    keys_ = {in.key_head(u.head), in.k_bytes, in.k_head * in.k_bytes, in.head_dim * in.k_bytes * k_rows,
-             rows_of_a_page(layout.k_strides().token * in.k_bytes) * k_rows};
-    values_ = {in.value_head(u.head), in.v_bytes, in.v_head * in.v_bytes, in.v_head_dim * in.v_bytes,
-               rows_of_a_page(layout.v_strides().token * in.v_bytes)};
-    const std::int64_t token_bytes = heads_ * (in.head_dim * in.k_bytes + in.v_head_dim * in.v_bytes);
-    burst_ = std::clamp(pages * page_bytes / token_bytes, block_keys, 4 * chunk_tokens);
+    keys_ = {in.key_head(u.head), k.element, k.head, k.row * k_rows, rows_of_a_page(k.token) * k_rows};
+    values_ = {in.value_head(u.head), v.element, v.head, v.row, rows_of_a_page(v.token)};
+    burst_ = std::clamp(order.pages * page_bytes / (heads_ * (k.row + v.row)), block_keys, 4 * chunk_tokens);
   }
 
   /// Everything before `position`, and more where that is not yet a burst.

@@ -30,10 +30,9 @@ enum class prefetch_order : std::uint8_t {
 struct row_pitch {
   std::int64_t element = 4, row = 0, head = 0, token = 0;
 
-  /// Whether the rows of one token, of `heads`, touch each other and those of the next, and some tokens' find room in
-  /// the second level of cache.
+  /// Whether the rows of one token, of `heads`, touch each other and those of the next.
   [[nodiscard]] constexpr bool rows_touch(std::int64_t heads) const noexcept {
-    return heads > 1 && head == row && token == heads * row && token <= 8 * 1024;
+    return head == row && token == heads * row;
   }
 };
 
@@ -100,6 +99,13 @@ struct unit_shape {
   bool in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
 };
 
+/// Whether several rows that share keys, or values, of interleaved heads had best prefetch them in the order of memory:
+/// unless tokens are so large that the next ones would find no room in the second level of cache.
+[[nodiscard]] constexpr bool memory_order_pays(const unit_shape& u, const row_pitch& pitch) noexcept {
+  constexpr std::int64_t largest_token = 8 * 1024;
+  return u.heads > 1 && u.rows > 1 && pitch.rows_touch(u.heads) && pitch.token <= largest_token;
+}
+
 /// The most tokens whose rows fit in `bytes`: a power of two from `least` to a block.
 [[nodiscard]] constexpr std::int64_t tokens_within(std::int64_t bytes, std::int64_t row, std::int64_t least) noexcept {
   std::int64_t tokens = block_keys;
@@ -118,7 +124,7 @@ struct unit_shape {
   const bool one_head = u.heads == 1;
   if (u.rows == 1 && u.k.element == 4) return {one_head ? block_keys : row_group, prefetch_order::none};
   if (one_head) return {tokens_within(first_level_bytes / 4, u.k.row, row_group)};
-  if (u.rows == 1 || !u.k.rows_touch(u.heads)) return {row_group};
+  if (!memory_order_pays(u, u.k)) return {row_group};
   const bool by_parts = reading_binds(u.rows, u.k.element) && u.k.row % line_bytes == 0;
   return {row_group, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
 }
@@ -126,7 +132,7 @@ struct unit_shape {
 /// The same for values. A visit loads and stores the sums that it adds to, which is why more rows take more tokens.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
   const bool one_head = u.heads == 1;
-  if (u.rows > 1 && u.rows <= 4 * few_rows && u.v.rows_touch(u.heads))
+  if (u.rows <= 4 * few_rows && memory_order_pays(u, u.v))
     return {(u.rows > 2 * few_rows ? 4 : 2) * row_group, prefetch_order::of_memory};
   if (u.rows > 2 * few_rows) return {};
   const std::int64_t least = u.rows <= few_rows ? row_group : 2 * row_group;
