@@ -105,7 +105,7 @@ TEST(ReadingOrder, EveryLineIsPrefetched) {
     if (!gqa::is_supported(target)) continue;
     for (const cache_kind& cache : caches)
       for (const std::int64_t kv_heads : {1, 2, 3, 8})
-        for (const std::int64_t group : {1, 2, 4, 7, 8, 12, 16, 32})
+        for (const std::int64_t group : {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32})
           expect_prefetched_once({kv_heads * group, kv_heads, 1, cache}, target);
     expect_prefetched_once({32, 8, 12, {}}, target);
     expect_prefetched_once({8, 8, 100, {}}, target);

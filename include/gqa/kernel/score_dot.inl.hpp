@@ -45,45 +45,60 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
   }
 }
 
-/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end. If Fetch, with byte b of key c, byte
-/// b * spread from ahead + c * stride on is prefetched. q: [padded dim / 8][R][8]. Even: no key ends inside a step, of
-/// a line where lines are fetched.
-template <element E, int R, int C, bool Even, bool Fetch, class V>
+/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end. If ByLine, with each line of key c one is
+/// prefetched, `spread` apart, from ahead + c * stride on. q: [padded dim / 8][R][8]. Even: no key ends inside a step.
+template <element E, int R, int C, bool Even, bool ByLine, class V>
 GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const char* ahead, std::int64_t stride,
                                   std::int64_t spread, std::int64_t dim, V* acc) {
   GQA_UNROLL(32)
   for (int i = 0; i < R * C / dot_vector_of<R>::rows; ++i) acc[i] = V{};
-  constexpr int elements = Even && Fetch ? line_bytes / size_of<E> : 8, bytes = elements * size_of<E>;
-  std::int64_t at = 0;
-  for (; at + bytes <= dim * size_of<E>; at += bytes, q += elements * R, ahead += spread * bytes) {
+  std::int64_t d = 0;
+  for (; d + 16 <= dim; d += 16, q += 16 * R, ahead += spread * line_bytes) {
     GQA_UNROLL(4)
-    for (int c = 0; Fetch && c < C; ++c) prefetch(ahead + c * stride);
-    GQA_UNROLL(4)
-    for (int i = 0; i < elements; i += 8) dot_step<E, R, C>(q + i * R, k, at + i * size_of<E>, 8, acc);
+    for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
+    dot_step<E, R, C>(q, k, d * size_of<E>, 8, acc);
+    dot_step<E, R, C>(q + 8 * R, k, (d + 8) * size_of<E>, 8, acc);
   }
-  if (!Even && dim % 8 != 0) dot_step<E, R, C>(q, k, at, dim % 8, acc);
+  if (d + 8 <= dim) {
+    GQA_UNROLL(4)
+    for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
+    dot_step<E, R, C>(q, k, d * size_of<E>, 8, acc);
+    d += 8, q += 8 * R;
+  }
+  if (!Even && d < dim) dot_step<E, R, C>(q, k, d * size_of<E>, dim - d, acc);
 }
 
-/// R rows x all keys, C of them side by side.
-template <element E, int R, int C, bool Even, bool Fetch>
-GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s) {
+/// Prefetches all that goes with one key, from `ahead` on.
+template <element E>
+GQA_INLINE void prefetch_key(const score_args& a, const char* ahead) {
+  for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) prefetch(ahead + at * a.keys.ahead.spread);
+}
+
+/// R rows x all keys, C of them side by side. If `fetch`, what goes with C keys is prefetched before they are read: a
+/// few lines at a time, since one by one memory answers later, and many at once would hold up what is read meanwhile.
+template <element E, int R, int C, bool Even, bool ByLine>
+GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, bool fetch) {
   typedef typename dot_vector_of<R>::type V;
   constexpr int vectors = R / dot_vector_of<R>::rows;
   constexpr int at_once = C > 2 ? C : 2;  // keys whose sums wait for each other
+  const std::int64_t ahead_stride = a.keys.ahead.stride;
   row_run next = run_from(a.keys, 0);
   for (std::int64_t key = 0; key < a.keys.count; key += row_group) {
     const row_run run = next;
     if (key + row_group < a.keys.count) next = run_from(a.keys, key + row_group);  // early: what it looks up takes time
     V pairs[4 * vectors];
     for (int c = 0; c < row_group; c += at_once) {
-      const char* k[at_once];
-      GQA_UNROLL(4)
-      for (int i = 0; i < at_once; ++i) k[i] = row_of(a.keys, run, key, c + i);
       V acc[at_once * vectors];
       GQA_UNROLL(2)
-      for (int i = 0; i < at_once; i += C)
-        dot_keys_together<E, R, C, Even, Fetch>(q, k + i, run.ahead + (c + i) * a.keys.ahead.stride,
-                                                a.keys.ahead.stride, a.keys.ahead.spread, a.dim, acc + i * vectors);
+      for (int i = c; i < c + at_once; i += C) {
+        const char* k[C];
+        GQA_UNROLL(4)
+        for (int j = 0; j < C; ++j) k[j] = row_of(a.keys, run, key, i + j);
+        GQA_UNROLL(4)
+        for (int j = 0; !ByLine && fetch && j < C; ++j) prefetch_key<E>(a, run.ahead + (i + j) * ahead_stride);
+        dot_keys_together<E, R, C, Even, ByLine>(q, k, run.ahead + i * ahead_stride, ahead_stride, a.keys.ahead.spread,
+                                                 a.dim, acc + (i - c) * vectors);
+      }
       GQA_UNROLL(2)
       for (int i = 0; i < at_once; i += 2) {
         GQA_UNROLL(8)
@@ -100,51 +115,52 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s) {
   }
 }
 
-/// R rows from `row` on. Keys stand side by side unless each is to be read from end to end before the next.
-template <element E, int R, bool Fetch>
-GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row) {
+/// R rows from `row` on. Keys stand side by side, as far as there are registers, unless each is to be read from end to
+/// end before the next.
+template <element E, int R, bool ByLine>
+GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, bool fetch) {
   const float* q = a.q + row * padded(a.dim);
   float* s = a.s + row * block_keys;
-  constexpr int C = R > 2 ? dot_keys : 4;
-  constexpr std::int64_t even = Fetch ? line_bytes / size_of<E> : 8;
-  if (a.dim % even != 0) dot_tile<E, R, 1, false, Fetch>(a, q, s);
-  else if (C == 1 || a.in_turn) dot_tile<E, R, 1, Fetch, Fetch>(a, q, s);
-  else dot_tile<E, R, C, true, Fetch>(a, q, s);
+  constexpr int C = R <= 2 ? 4 : R * dot_keys <= dot_sums ? dot_keys : 1;
+  if (a.dim % score_lanes != 0) dot_tile<E, R, 1, false, false>(a, q, s, fetch);
+  else if (C == 1 || a.in_turn) dot_tile<E, R, 1, true, ByLine>(a, q, s, fetch);
+  else dot_tile<E, R, C, true, ByLine>(a, q, s, fetch);
 }
 
-/// n rows from `row` on. Not inlined: in one large function, registers would not do for what is prefetched.
-template <element E, bool Fetch>
-GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n) noexcept {
+/// n rows from `row` on. Not inlined: in one large function, registers would not do.
+template <element E, bool ByLine>
+GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, bool fetch) noexcept {
   switch (n) {
     case 8:
-      if constexpr (dot_rows == 8) dot_rows_of<E, 8, Fetch>(a, row);
+      if constexpr (!ByLine && (dot_rows.alone == 8 || dot_rows.most == 8)) dot_rows_of<E, 8, ByLine>(a, row, fetch);
+      break;
+    case 7:
+      if constexpr (!ByLine && dot_rows.alone == 8) dot_rows_of<E, 7, ByLine>(a, row, fetch);
       break;
     case 6:
-      if constexpr (dot_rows == 6 && !Fetch) dot_rows_of<E, 6, Fetch>(a, row);
+      if constexpr (!ByLine && (dot_rows.alone == 8 || dot_rows.most == 6)) dot_rows_of<E, 6, ByLine>(a, row, fetch);
       break;
-    case 4: dot_rows_of<E, 4, Fetch>(a, row); break;
-    case 3: dot_rows_of<E, 3, Fetch>(a, row); break;
-    case 2: dot_rows_of<E, 2, Fetch>(a, row); break;
-    default: dot_rows_of<E, 1, Fetch>(a, row);
+    case 5:
+      if constexpr (!ByLine && dot_rows.alone == 8) dot_rows_of<E, 5, ByLine>(a, row, fetch);
+      break;
+    case 4: dot_rows_of<E, 4, ByLine>(a, row, fetch); break;
+    case 3: dot_rows_of<E, 3, ByLine>(a, row, fetch); break;
+    case 2: dot_rows_of<E, 2, ByLine>(a, row, fetch); break;
+    default: dot_rows_of<E, 1, ByLine>(a, row, fetch);
   }
 }
 
-/// Prefetches a share of the keys to come, whole.
-template <element E>
-GQA_INLINE void prefetch_keys(const score_args& a, prefetch_share share) {
-  for (std::int64_t key = share.begin; key < share.end; ++key) {
-    const row_run one = row_at(a.keys, key);
-    for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) prefetch(one.ahead + at);
-  }
-}
-
-/// One tile prefetches as it reads, where keys are evenly spaced; several share that, each its part beforehand.
+/// One tile prefetches as it reads, where keys are evenly spaced: few rows of f32 line by line, since they wait for
+/// little else. Several tiles share that, each its part beforehand.
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
-  if (a.keys.stride != 0 && dot_tile_rows(a.rows, 0, dot_rows) == a.rows) return dot_rows_at<E, true>(a, 0, a.rows);
+  const bool alone = a.keys.stride != 0 && dot_tile_rows(a.rows, 0, dot_rows) == a.rows;
+  if constexpr (E == element::f32)
+    if (alone && a.rows <= 4) return dot_rows_at<E, true>(a, 0, a.rows, true);
   for (std::int64_t row = 0, n; row < a.rows; row += n) {
     n = dot_tile_rows(a.rows, row, dot_rows);
-    prefetch_keys<E>(a, share_of(a.keys.count, row, n, a.rows));
-    dot_rows_at<E, false>(a, row, n);
+    const prefetch_share share = alone ? prefetch_share{} : share_of(a.keys.count, row, n, a.rows);
+    for (std::int64_t key = share.begin; key < share.end; ++key) prefetch_key<E>(a, row_at(a.keys, key).ahead);
+    dot_rows_at<E, false>(a, row, n, alone);
   }
 }

@@ -21,8 +21,8 @@ struct row_table {
 };
 
 /// What kernels prefetch while they read rows, hints only: with byte b of row i, byte b * spread from base + offsets[i]
-/// on or, without offsets, from base + i * stride. Only dot products of a single tile of rows heed `spread`; others take
-/// it for 1.
+/// on or, without offsets, from base + i * stride. Only dot products of a single tile of rows heed `spread`; others
+/// take it for 1.
 struct rows_ahead : row_table {
   std::int64_t stride = 0;  ///< also from row to row where rows are evenly spaced
   std::int64_t spread = 1;
@@ -38,12 +38,19 @@ struct row_set : row_table {
 };
 inline constexpr std::int64_t row_group = 8;
 
-/// Rows of a dot product's next tile, after `done` of all rows: `most` (4, 6 or 8) or 4, then 3 and 2 rather than a
-/// single one at the end. Six only among many rows: the fewer tiles there are, the more each has to prefetch at once.
-[[nodiscard]] constexpr std::int64_t dot_tile_rows(std::int64_t rows, std::int64_t done, std::int64_t most) noexcept {
+/// Query rows of a dot product's register tiles: up to `alone` (4 or 8) make one, which reads each key once; of more,
+/// one takes `most` (4, 6 or 8), or 4.
+struct dot_tiling {
+  std::int64_t alone, most;
+};
+
+/// Rows of the next tile, after `done` of all rows: 3 and 2 rather than a single one at the end. Six only among many:
+/// the fewer tiles there are, the more each has to prefetch at once.
+[[nodiscard]] constexpr std::int64_t dot_tile_rows(std::int64_t rows, std::int64_t done, dot_tiling tiles) noexcept {
   const std::int64_t left = rows - done;
-  if (left >= 8 && left != 9 && most == 8) return 8;
-  if (left >= 9 && rows >= 24 && most == 6) return 6;
+  if (rows <= tiles.alone) return rows;
+  if (left >= 8 && left != 9 && tiles.most == 8) return 8;
+  if (left >= 9 && rows >= 24 && tiles.most == 6) return 6;
   return left == 5 || left == 6 ? 3 : left < 4 ? left : 4;
 }
 
@@ -95,7 +102,7 @@ inline constexpr std::int64_t max_row_tile = 16;
 struct kernel_table {
   isa target;
   std::int64_t row_tile;       ///< query rows of a panel product's register tile, at most max_row_tile
-  std::int64_t dot_rows;       ///< query rows of a dot product's register tile
+  dot_tiling dot_rows;         ///< query rows of a dot product's register tiles
   std::int64_t unpacked_rows;  ///< up to so many rows, keys are best read as they lie, not packed first
   std::int64_t value_columns;  ///< up to so many, a single row reads a value's columns in one pass, or nearly
 

@@ -7,9 +7,10 @@ inline constexpr int width = 8;             // lanes of vec
 inline constexpr int row_tile = 6;          // rows x 2 vectors: 12 accumulators
 inline constexpr int score_rows = 6;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 12;  // accumulators it may have
-inline constexpr int dot_rows = 6;          // rows of a dot product's register tile
-inline constexpr int dot_keys = 2;          // keys of 4 or 6 rows side by side: up to 12 accumulators
-inline constexpr int unpacked_rows = 48;    // measured: a tie at 48 rows
+inline constexpr dot_tiling dot_rows = {8, 6};
+inline constexpr int dot_keys = 2;        // keys side by side
+inline constexpr int dot_sums = 12;       // as far as rows x keys have registers
+inline constexpr int unpacked_rows = 48;  // measured: a tie at 48 rows
 
 GQA_INLINE vec vzero() { return vec{}; }
 GQA_INLINE vec vset(float x) { return _mm256_set1_ps(x); }

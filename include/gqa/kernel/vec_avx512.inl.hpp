@@ -8,8 +8,9 @@ inline constexpr int row_tile = 12;         // rows x 2 vectors: 24 accumulators
 inline constexpr int score_rows = 6;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 24;  // accumulators it may have
 inline constexpr int rows_in_vec = 2;
-inline constexpr int dot_rows = 8;        // rows of a dot product's register tile, which read a key once
-inline constexpr int dot_keys = 4;        // keys side by side: up to 16 accumulators
+inline constexpr dot_tiling dot_rows = {4, 8};
+inline constexpr int dot_keys = 4;        // keys side by side
+inline constexpr int dot_sums = 32;       // as far as rows x keys have registers: two share one
 inline constexpr int unpacked_rows = 64;  // measured: a tie at 64 rows
 inline constexpr __mmask16 every_lane = 0xffff;
 

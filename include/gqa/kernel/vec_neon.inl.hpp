@@ -5,8 +5,9 @@ inline constexpr int width = 4;
 inline constexpr int row_tile = 6;          // rows x 4 vectors: 24 accumulators
 inline constexpr int score_rows = 6;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 24;  // accumulators it may have
-inline constexpr int dot_rows = 4;          // rows of a dot product's register tile
-inline constexpr int dot_keys = 2;          // keys of 4 rows side by side
+inline constexpr dot_tiling dot_rows = {4, 4};
+inline constexpr int dot_keys = 2;  // keys side by side
+inline constexpr int dot_sums = 8;  // as far as rows x keys have registers
 inline constexpr int unpacked_rows = 8;
 
 GQA_INLINE vec vzero() { return vec{}; }

@@ -6,8 +6,9 @@ inline constexpr int width = 4;
 inline constexpr int row_tile = 4;
 inline constexpr int score_rows = 4;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 12;  // accumulators it may have
-inline constexpr int dot_rows = 4;
+inline constexpr dot_tiling dot_rows = {4, 4};
 inline constexpr int dot_keys = 1;
+inline constexpr int dot_sums = 4;
 inline constexpr int unpacked_rows = 8;
 
 GQA_INLINE vec vset(float x) { return vec{x, x, x, x}; }
