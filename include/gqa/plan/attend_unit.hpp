@@ -86,7 +86,7 @@ class unit_walk {
   [[nodiscard]] row_set rows_at(const reading_pace& pace, std::int64_t head, std::int64_t n, std::int64_t stride,
                                 std::int64_t run, const At& at) const noexcept {
     row_set rows{at({head, 0}), {}, n, stride, run};
-    if (pace.follows_memory() && run >= pace.step) {  // so that the next tokens lie in one run as well
+    if (pace.follows_memory()) {
       const row_table next = at({0, pace.step});
       rows.ahead = pace.next_of_memory(head, unit_.heads, next.base + *next.offsets);
     } else {
@@ -94,8 +94,9 @@ class unit_walk {
     }
     return rows;
   }
-  [[nodiscard]] row_set keys(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.keys, head, n, b.k_stride, b.run, [&](const visit& v) noexcept -> row_table {
+  [[nodiscard]] row_set keys(const reading_pace& pace, const key_block& b, std::int64_t head, std::int64_t c,
+                             std::int64_t n) const noexcept {
+    return rows_at(pace, head, n, b.k_stride, b.run, [&](const visit& v) noexcept -> row_table {
       return {in_.key_head(unit_.head + v.head), b.k + c + v.token};
     });
   }
@@ -104,8 +105,9 @@ class unit_walk {
       return {in_.key_head(unit_.head + v.head), b.k_tiles + (c + v.token) / tile_tokens};
     });
   }
-  [[nodiscard]] row_set values(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.values, head, n, b.v_stride, b.run, [&](const visit& v) noexcept -> row_table {
+  [[nodiscard]] row_set values(const reading_pace& pace, const key_block& b, std::int64_t head, std::int64_t c,
+                               std::int64_t n) const noexcept {
+    return rows_at(pace, head, n, b.v_stride, b.run, [&](const visit& v) noexcept -> row_table {
       return {in_.value_head(unit_.head + v.head), b.v + c + v.token};
     });
   }
@@ -113,7 +115,7 @@ class unit_walk {
   /// One value, of any column.
   [[nodiscard]] row_set value(const key_block& b, std::int64_t head, std::int64_t c) const noexcept {
     const std::int64_t inside = b.v_stride != 0 ? c % row_group : 0;
-    row_set one = values(b, head, c - inside, 1);
+    row_set one = values(order_.values.within(b.run), b, head, c - inside, 1);
     one.base += inside * b.v_stride;
     return one;
   }
@@ -159,9 +161,10 @@ class unit_walk {
   [[nodiscard]] float* scores(std::int64_t head) const noexcept { return s_ + head * head_rows_ * block_keys; }
 
   void score_by_rows(const key_block& b) noexcept {
-    for (std::int64_t c = b.begin; c < b.end; c += order_.keys.step)
+    const reading_pace pace = order_.keys.within(b.run);
+    for (std::int64_t c = b.begin; c < b.end; c += pace.step)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
-        in_.kernels->score_dot({queries_.of(h), head_rows_, keys(b, h, c, std::min(order_.keys.step, b.end - c)),
+        in_.kernels->score_dot({queries_.of(h), head_rows_, keys(pace, b, h, c, std::min(pace.step, b.end - c)),
                                 in_.head_dim, in_.scale, scores(h) + c, order_.in_turn});
   }
 
@@ -177,7 +180,7 @@ class unit_walk {
                      in_.head_dim,          in_.scale,          scores(h) + first * block_keys + c};
         if (form_ == score_form::packed) {
           if (tiles_) k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
-          else k.pack_rows(keys(b, h, c, n), in_.head_dim, work_.panels);
+          else k.pack_rows(keys(order_.keys, b, h, c, n), in_.head_dim, work_.panels);
           const std::int64_t offsets[2] = {0, in_.padded_dim * tile_tokens * 4};
           a.keys = {{reinterpret_cast<const char*>(work_.panels), offsets}, {}, n};
           k.score_panels(a);
@@ -239,28 +242,30 @@ class unit_walk {
   }
 
   void weigh(const key_block& b, bool even) noexcept {
+    reading_pace pace = order_.values.within(b.run);
+    if (!even) pace.step = std::min(pace.step, tile_tokens);
     for (const interval& seen : b.seen) {
       // Rows that see different keys share a tile only where 0 * value is 0.
       const bool alike = even && !in_.mask && !in_.bias;
       for (std::int64_t h = 0; h < unit_.heads && !alike; ++h) {
-        if (!in_.kernels->values_finite(values(b, h, seen.begin, seen.end - seen.begin), in_.v_head_dim))
+        if (!in_.kernels->values_finite(values(pace, b, h, seen.begin, seen.end - seen.begin), in_.v_head_dim))
           return weigh_row_by_row(b);
       }
     }
     for (const interval& seen : b.seen) {
-      const std::int64_t step = even ? order_.values.step : std::min(order_.values.step, tile_tokens);
-      for (std::int64_t c = seen.begin; c < seen.end; c = std::min(round_up(c + 1, step), seen.end)) {
-        const std::int64_t n = std::min(round_up(c + 1, step), seen.end) - c;
-        for (std::int64_t h = 0; h < unit_.heads; ++h) weigh_rows(b, h, even ? 0 : first_row(b, c), c, n);
+      for (std::int64_t c = seen.begin, n; c < seen.end; c += n) {
+        n = std::min(round_up(c + 1, pace.step), seen.end) - c;
+        for (std::int64_t h = 0; h < unit_.heads; ++h) weigh_rows(pace, b, h, even ? 0 : first_row(b, c), c, n);
       }
     }
   }
 
-  void weigh_rows(const key_block& b, std::int64_t h, std::int64_t first, std::int64_t c, std::int64_t n) noexcept {
+  void weigh_rows(const reading_pace& pace, const key_block& b, std::int64_t h, std::int64_t first, std::int64_t c,
+                  std::int64_t n) noexcept {
     const kernel_table& k = *in_.kernels;
     if (first >= head_rows_) return;
     const std::int64_t row = h * head_rows_ + first;
-    weigh_args a{s_ + row * block_keys + c,        head_rows_ - first, values(b, h, c, n), in_.v_head_dim,
+    weigh_args a{s_ + row * block_keys + c,        head_rows_ - first, values(pace, b, h, c, n), in_.v_head_dim,
                  state_.o + row * state_.o_stride, state_.o_stride};
     if (!pack_values_) return k.weigh(a);
     const std::int64_t stride = packed_stride(in_.v_stride);

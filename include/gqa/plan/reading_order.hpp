@@ -46,6 +46,15 @@ struct reading_pace {
     return prefetch == prefetch_order::of_memory || prefetch == prefetch_order::of_memory_by_parts;
   }
 
+  /// The same where only `run` tokens at a time lie evenly spaced: the order of memory ends with them.
+  [[nodiscard]] constexpr reading_pace within(std::int64_t run) const noexcept {
+    reading_pace pace = *this;
+    if (!follows_memory()) return pace;
+    if (run < row_group) pace.prefetch = prefetch_order::of_use;
+    else pace.step = std::min(step, run);
+    return pace;
+  }
+
   /// The visit whose rows a visit of `head`, of `heads`, prefetches in the order of use. Two on, not more: what is
   /// asked for early takes the place of what is needed now. Offsets are at hand for one block more.
   [[nodiscard]] constexpr visit next_of_use(std::int64_t head, std::int64_t heads) const noexcept {
@@ -126,14 +135,16 @@ struct unit_shape {
   if (one_head) return {tokens_within(first_level_bytes / 4, u.k.row, row_group)};
   if (!memory_order_pays(u, u.k)) return {row_group};
   const bool by_parts = reading_binds(u.rows, u.k.element) && u.k.row % line_bytes == 0;
-  return {row_group, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
+  return {tokens_within(first_level_bytes / 8, u.k.row, row_group),
+          by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
 }
 
-/// The same for values. A visit loads and stores the sums that it adds to, which is why more rows take more tokens.
+/// The same for values. A visit loads and stores the sums that it adds to, which is why rows that take longer than
+/// reading take more tokens.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
   const bool one_head = u.heads == 1;
   if (u.rows <= 4 * few_rows && memory_order_pays(u, u.v))
-    return {(u.rows > 2 * few_rows ? 4 : 2) * row_group, prefetch_order::of_memory};
+    return {(u.rows > 2 * u.v.element ? 4 : 2) * row_group, prefetch_order::of_memory};
   if (u.rows > 2 * few_rows) return {};
   const std::int64_t least = u.rows <= few_rows ? row_group : 2 * row_group;
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, least);
