@@ -27,6 +27,9 @@ GQA_INLINE vec widen_partial(const char* p, std::int64_t n) {
   return vload(x);
 }
 
+/// Before the reads that go with prefetches: those that have to wait would hold them up, were they asked for first.
+GQA_INLINE void prefetched() { asm volatile("" ::: "memory"); }
+
 /// Where some row lies, what is prefetched with it, and how many rows, this one included, follow at `stride`.
 ///
 /// Evenly spaced rows are reached by steps, not looked up one by one: a read whose address comes out of a table starts

@@ -45,25 +45,28 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
   }
 }
 
-/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end. If ByLine, with each line of key c one is
-/// prefetched, `spread` apart, from ahead + c * stride on. q: [padded dim / 8][R][8]. Even: no key ends inside a step.
+/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end. If ByLine (of f32), with each line of key c
+/// one is prefetched, `spread` apart, from ahead + c * stride on. q: [padded dim / 8][R][8]. Even: no key ends inside a
+/// step.
 template <element E, int R, int C, bool Even, bool ByLine, class V>
 GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const char* ahead, std::int64_t stride,
                                   std::int64_t spread, std::int64_t dim, V* acc) {
   GQA_UNROLL(32)
   for (int i = 0; i < R * C / dot_vector_of<R>::rows; ++i) acc[i] = V{};
+  constexpr int at_once = ByLine || C == 1 ? 2 : 1;  // steps: measured
   std::int64_t d = 0;
-  for (; d + 16 <= dim; d += 16, q += 16 * R, ahead += spread * line_bytes) {
+  for (; d + 8 * at_once <= dim; d += 8 * at_once, q += 8 * at_once * R, ahead += spread * line_bytes) {
     GQA_UNROLL(4)
     for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
-    dot_step<E, R, C>(q, k, d * size_of<E>, 8, acc);
-    dot_step<E, R, C>(q + 8 * R, k, (d + 8) * size_of<E>, 8, acc);
+    GQA_UNROLL(2)
+    for (int i = 0; i < at_once; ++i) dot_step<E, R, C>(q + i * 8 * R, k, (d + i * 8) * size_of<E>, 8, acc);
   }
-  if (d + 8 <= dim) {
+  if (at_once == 2 && d + 8 <= dim) {
     GQA_UNROLL(4)
     for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
     dot_step<E, R, C>(q, k, d * size_of<E>, 8, acc);
-    d += 8, q += 8 * R;
+    d += 8;
+    q += 8 * R;
   }
   if (!Even && d < dim) dot_step<E, R, C>(q, k, d * size_of<E>, dim - d, acc);
 }

@@ -44,31 +44,45 @@ GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements
   }
 }
 
-/// The values of one run, weighed by p[0], p[1], ...; what is `ahead` is prefetched meanwhile, if Fetch.
-template <element E, int R, int C, bool Partial, bool Fetch>
-GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_step, std::int64_t beside,
-                          const float* p, std::int64_t elements, vec* acc) {
-  for (const float* end = p + run.count; p != end; ++p, run.row += stride) {
-    if constexpr (Fetch) {
-      prefetch_value<E, R, C>(run.row, run.ahead, beside);
-      run.ahead += ahead_step;
-    }
-    weigh_value<E, R, C, Partial>(run.row, p, elements, acc);
-  }
-}
-
-/// How much of what comes next a tile of rows prefetches.
+/// How much of what comes next tiles of rows prefetch.
 enum class fetch {
-  all,    // it alone reads the values
-  share,  // other tiles read them too
+  all,    // one alone reads the values
+  share,  // several may
   none    // they are packed
 };
 
-/// All values of a, run by run, of which a share is prefetched.
+/// Values that a tile takes at once, as far as there are registers: measured.
+template <element E, int R, int C, fetch F>
+constexpr int values_at_once() {
+  if (F == fetch::all) return E != element::f32 && R > 2 && R * C <= 8 ? 2 : 1;
+  return R * C + (E == element::f32 ? 0 : 1) <= 2 * row_tile ? 2 : 1;
+}
+
+/// The values of one run, weighed by p[0], p[1], ... Of what is `ahead`, each value's part is prefetched with it or, in
+/// a share, that of `of_two` values (0 ... 2) with two.
 template <element E, int R, int C, bool Partial, fetch F>
-GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t column, std::int64_t elements, vec* acc) {
-  prefetch_share share{0, a.values.count};
-  if (F == fetch::share) share = share_of(a.values.count, (p - a.p) / block_keys, R, a.rows);
+GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_step, std::int64_t beside, int of_two,
+                          const float* p, std::int64_t elements, vec* acc) {
+  constexpr int n = values_at_once<E, R, C, F>();
+  const float* end = p + run.count;
+  for (; p + n <= end; p += n, run.row += n * stride) {
+    for (int i = 0; F != fetch::none && i < (F == fetch::all ? n : of_two); ++i, run.ahead += ahead_step)
+      prefetch_value<E, R, C>(run.row, run.ahead, beside);
+    if (F != fetch::none) prefetched();
+    GQA_UNROLL(2)
+    for (int i = 0; i < n; ++i) weigh_value<E, R, C, Partial>(run.row + i * stride, p + i, elements, acc);
+  }
+  if (p == end) return;
+  if (F != fetch::none && of_two > 0) prefetch_value<E, R, C>(run.row, run.ahead, beside);
+  weigh_value<E, R, C, Partial>(run.row, p, elements, acc);
+}
+
+/// All values of a, run by run. The first two tiles of rows prefetch, each half of what is ahead: all at once would
+/// hold up the first one's arithmetic, since a processor follows some 20 lines at a time.
+template <element E, int R, int C, bool Partial, fetch F>
+GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, int tile, std::int64_t column, std::int64_t elements,
+                           vec* acc) {
+  constexpr bool by_halves = F == fetch::share && values_at_once<E, R, C, F>() == 1;
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   // Rows that touch are asked for in the order they lie, piece after piece; of rows that lie apart, these columns.
   const bool touch = a.values.ahead.stride == a.dim * size_of<E>;
@@ -76,28 +90,26 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, std::int64_t col
   const std::int64_t ahead_step = touch ? C * width * size_of<E> : a.values.ahead.stride;
   for (std::int64_t i = 0; i < a.values.count;) {
     row_run run = run_from(a.values, i);
-    const std::int64_t ahead_at = touch ? at * run.count : at;
     run.row += at;
-    run.ahead += ahead_at;
+    run.ahead += touch ? at * run.count : at;
+    if (F == fetch::share && tile == 1) run.ahead += run.count / 2 * ahead_step;
     const std::int64_t end = i + run.count;
-    if constexpr (F == fetch::all) {
-      weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
-      i = end;
+    const int of_two = R == a.rows ? 2 : tile == 0 || (tile == 1 && run.count > 1) ? 1 : 0;
+    if constexpr (by_halves) {  // the one with prefetches, then the one without
+      run.count = (run.count * of_two + 1) / 2;
+      weigh_run<E, R, C, Partial, fetch::all>(run, stride, ahead_step, beside, of_two, p + i, elements, acc);
+      const row_run rest{run.row + run.count * stride, nullptr, end - i - run.count};
+      weigh_run<E, R, C, Partial, fetch::none>(rest, stride, 0, 0, 0, p + end - rest.count, elements, acc);
+    } else {
+      weigh_run<E, R, C, Partial, F>(run, stride, ahead_step, beside, of_two, p + i, elements, acc);
     }
-    for (; i < end; i += run.count) {
-      const bool mine = i >= share.begin && i < share.end;
-      const std::int64_t until = mine ? share.end : i < share.begin ? share.begin : end;
-      run.count = (until < end ? until : end) - i;
-      if (mine) weigh_run<E, R, C, Partial, true>(run, stride, ahead_step, beside, p + i, elements, acc);
-      else weigh_run<E, R, C, Partial, false>(run, stride, ahead_step, beside, p + i, elements, acc);
-      run.row += run.count * stride;
-      run.ahead += run.count * ahead_step;
-    }
+    i = end;
   }
 }
 
 template <element E, int R, int C, bool Partial, fetch F>
-GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t column, std::int64_t elements, float* o) {
+GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, int tile, std::int64_t column, std::int64_t elements,
+                           float* o) {
   vec acc[R * C];
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
@@ -106,9 +118,9 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
   }
   if constexpr (F == fetch::none) {  // one run
     const row_run all{row(a.values, 0) + column * size_of<E>, nullptr, a.values.count};
-    weigh_run<E, R, C, Partial, false>(all, a.values.stride, 0, 0, p, elements, acc);
+    weigh_run<E, R, C, Partial, F>(all, a.values.stride, 0, 0, 0, p, elements, acc);
   } else {
-    weigh_runs<E, R, C, Partial, F>(a, p, column, elements, acc);
+    weigh_runs<E, R, C, Partial, F>(a, p, tile, column, elements, acc);
   }
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
@@ -117,25 +129,26 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, std::int64_t col
   }
 }
 
-/// The rows from `row` on against C vectors of each value, in tiles of up to R rows. A large tile leaves at least three
-/// rows, or none: the chains of fewer would not hide their latency.
+/// The rows from `row` on against C vectors of each value, after `tile` tiles, in tiles of up to R rows. A large tile
+/// leaves at least three rows, or none: the chains of fewer would not hide their latency.
 template <element E, int R, int C, bool Partial, fetch F>
-GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, std::int64_t column) {
-  for (std::int64_t left = a.rows - row; left == R || left >= R + (R > 4 ? 3 : 0); left -= R, row += R)
-    weigh_tile<E, R, C, Partial, F>(a, a.p + row * block_keys, column, a.dim - column, a.o + row * a.o_stride + column);
+GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, int tile, std::int64_t column) {
+  for (std::int64_t left = a.rows - row; left == R || left >= R + (R > 4 ? 3 : 0); left -= R, row += R, ++tile)
+    weigh_tile<E, R, C, Partial, F>(a, a.p + row * block_keys, tile, column, a.dim - column,
+                                    a.o + row * a.o_stride + column);
   // A share has 5 rows or more (weigh), of which tiles of 6 or more never leave 1 or 2.
   static_assert(row_tile == 4 || row_tile >= 6);
   constexpr int least = C > 1 && F == fetch::share && row_tile > 4 ? 3 : 1;
   constexpr int next = C > 1 ? (R > 8 ? 8 : R - 1) : R > 4 ? 4 : R / (Partial ? 4 : 2);  // few for the last columns
-  if constexpr (next >= least) weigh_rows<E, next, C, Partial, F>(a, row, column);
+  if constexpr (next >= least) weigh_rows<E, next, C, Partial, F>(a, row, tile, column);
 }
 
 template <element E, fetch F>
 GQA_INLINE void weigh_many(const weigh_args& a) {
   std::int64_t column = 0;
-  for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, F>(a, 0, column);
-  for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, F>(a, 0, column);
-  if (column < a.dim) weigh_rows<E, 4, 1, true, F>(a, 0, column);
+  for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, F>(a, 0, 0, column);
+  for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, F>(a, 0, 0, column);
+  if (column < a.dim) weigh_rows<E, 4, 1, true, F>(a, 0, 0, column);
 }
 
 /// R rows: a single one in the widest tiles, more in those of few_vectors.
@@ -146,15 +159,16 @@ GQA_INLINE void weigh_few(const weigh_args& a) {
   float* o = a.o;
   std::int64_t column = 0;
   for (; column + C * width <= a.dim; column += C * width)
-    weigh_tile<E, R, C, false, fetch::all>(a, p, column, 0, o + column);
+    weigh_tile<E, R, C, false, fetch::all>(a, p, 0, column, 0, o + column);
   if constexpr (C > 4)
     for (; column + 4 * width <= a.dim; column += 4 * width)
-      weigh_tile<E, R, 4, false, fetch::all>(a, p, column, 0, o + column);
+      weigh_tile<E, R, 4, false, fetch::all>(a, p, 0, column, 0, o + column);
   if constexpr (C > 2)
     for (; column + 2 * width <= a.dim; column += 2 * width)
-      weigh_tile<E, R, 2, false, fetch::all>(a, p, column, 0, o + column);
-  for (; column + width <= a.dim; column += width) weigh_tile<E, R, 1, false, fetch::all>(a, p, column, 0, o + column);
-  if (column < a.dim) weigh_tile<E, R, 1, true, fetch::all>(a, p, column, a.dim - column, o + column);
+      weigh_tile<E, R, 2, false, fetch::all>(a, p, 0, column, 0, o + column);
+  for (; column + width <= a.dim; column += width)
+    weigh_tile<E, R, 1, false, fetch::all>(a, p, 0, column, 0, o + column);
+  if (column < a.dim) weigh_tile<E, R, 1, true, fetch::all>(a, p, 0, column, a.dim - column, o + column);
 }
 
 template <element E>
