@@ -51,7 +51,7 @@ void expect_same_shape(gqa::isa real, gqa::isa like) {
   if (f32_table(real)->target != real) return;  // another architecture's
   EXPECT_EQ(f32_table(real)->row_tile, f32_table(like)->row_tile) << gqa::name(real);
   EXPECT_EQ(f32_table(real)->dot_rows.alone, f32_table(like)->dot_rows.alone) << gqa::name(real);
-  EXPECT_EQ(f32_table(real)->dot_rows.most, f32_table(like)->dot_rows.most) << gqa::name(real);
+  EXPECT_EQ(f32_table(real)->dot_rows.each, f32_table(like)->dot_rows.each) << gqa::name(real);
 }
 
 TEST(Emulated, ShapesAreThoseOfTheRealTargets) {

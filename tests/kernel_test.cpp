@@ -165,7 +165,8 @@ struct row_offsets {
       : stride(even ? row_bytes : 0), run(even ? rows_of_a_run : 1) {
     for (std::int64_t c = 0; c < block_keys; ++c) at[c] = (even && c % gqa::row_group != 0 ? 0 : c) * row_bytes;
   }
-  [[nodiscard]] gqa::row_set of(const std::vector<float>& rows, std::int64_t count) const {
+  template <class T>
+  [[nodiscard]] gqa::row_set of(const std::vector<T>& rows, std::int64_t count) const {
     const gqa::row_table table{reinterpret_cast<const char*>(rows.data()), at};
     return {table, {table, stride}, count, stride, run};
   }
@@ -176,7 +177,7 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
   std::mt19937 random(11);
   std::normal_distribution<float> normal;
   for (std::int64_t dim : {1, 3, 8, 15, 16, 20, 64, 80, 128, 129})
-    for (std::int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 29}) {
+    for (std::int64_t rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 24, 25, 29, 32}) {
       const std::int64_t padded = gqa::round_up(dim, 8);
       std::vector<float> q(rows * padded), k(block_keys * dim), tiles(block_keys * dim);
       for (std::int64_t r = 0; r < rows; ++r)
@@ -282,6 +283,50 @@ TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
                 << "packed, " << gqa::name(t->target) << " dim " << dim << " rows " << rows << " row " << r;
         }
     }
+}
+
+/// What kernels make of rows of T is bit for bit what they make of the same numbers in f32.
+template <class T, element E>
+void expect_sums_of_the_wide_rows() {
+  std::mt19937 random(17);
+  std::normal_distribution<float> normal;
+  for (std::int64_t dim : {8, 20, 64, 128})
+    for (std::int64_t rows = 1; rows <= 32; ++rows) {
+      const std::int64_t padded = gqa::round_up(dim, 8), stride = gqa::round_up(dim, 16);
+      std::vector<float> q(rows * padded), p(rows * block_keys), start(rows * stride), wide(block_keys * dim);
+      for (auto* x : {&q, &p, &start})
+        for (float& e : *x) e = normal(random);
+      std::vector<T> narrow(wide.size());
+      for (std::size_t i = 0; i < wide.size(); ++i) wide[i] = static_cast<float>(narrow[i] = T(normal(random)));
+      for (isa target : gqa::all_isas) {
+        if (!gqa::is_supported(target)) continue;
+        const kernel_table* of_f32 = gqa::kernels_for<element::f32, element::f32, element::f32, element::f32>(target);
+        const kernel_table* of_t = gqa::kernels_for<element::f32, E, E, element::f32>(target);
+        for (std::int64_t run : {1, 8, 64}) {
+          const row_offsets in_f32(dim * 4, run > 1, run), in_t(dim * 2, run > 1, run);
+          const auto what = [&] {
+            return testing::Message() << gqa::name(target) << " dim " << dim << " rows " << rows << " run " << run;
+          };
+          std::vector<float> expected(rows * block_keys), s(expected.size());
+          of_f32->score_dot({q.data(), rows, in_f32.of(wide, block_keys), dim, 0.3f, expected.data()});
+          of_t->score_dot({q.data(), rows, in_t.of(narrow, block_keys), dim, 0.3f, s.data()});
+          EXPECT_EQ(std::memcmp(s.data(), expected.data(), s.size() * 4), 0) << "scores, " << what();
+          for (std::int64_t keys : {37, 64}) {
+            std::vector<float> sums = start, o = start;
+            of_f32->weigh({p.data(), rows, in_f32.of(wide, keys), dim, sums.data(), stride});
+            of_t->weigh({p.data(), rows, in_t.of(narrow, keys), dim, o.data(), stride});
+            for (std::int64_t r = 0; r < rows; ++r)
+              EXPECT_EQ(std::memcmp(&o[r * stride], &sums[r * stride], dim * 4), 0)
+                  << "row " << r << " of sums, " << keys << " keys, " << what();
+          }
+        }
+      }
+    }
+}
+
+TEST(Kernel, NarrowRowsGiveTheSumsOfTheWideOnes) {
+  expect_sums_of_the_wide_rows<gqa::bf16, element::bf16>();
+  expect_sums_of_the_wide_rows<gqa::f16, element::f16>();
 }
 
 }  // namespace

@@ -34,32 +34,36 @@ using gqa::detail::reading_order;
 using gqa::detail::reading_pace;
 using gqa::detail::row_pitch;
 using gqa::detail::unit_shape;
-using types = gqa::types<float, float, float, float>;
 
 struct walk {
   std::int64_t q_heads, kv_heads, q_len;
   cache_kind cache;
 };
 
-constexpr std::int64_t tokens = 384, dim = 64, row_lines = dim * 4 / line_bytes;
+constexpr std::int64_t tokens = 384, dim = 64;
+
+template <class T>
+constexpr std::int64_t row_lines = static_cast<std::int64_t>(sizeof(T)) * dim / line_bytes;
 
 // Where the lines of all heads of `cache` begin: a row a token or, in tiles, as many of 16 of them.
-std::vector<std::uintptr_t> lines_of(const stored_cache<float, float>& cache, const walk& w, bool keys) {
+template <class T>
+std::vector<std::uintptr_t> lines_of(const stored_cache<T, T>& cache, const walk& w, bool keys) {
   std::vector<std::uintptr_t> lines;
   cache.visit([&](const auto& layout) {
     const std::int64_t together = keys && layout.order() == gqa::key_order::tiles ? gqa::tile_tokens : 1;
     const std::int64_t head = keys ? layout.k_strides().head : layout.v_strides().head;
     for (std::int64_t token = 0; token < tokens; token += together)
       for (std::int64_t h = 0; h < w.kv_heads; ++h)
-        for (std::int64_t line = 0; line < together * row_lines; ++line) {
+        for (std::int64_t line = 0; line < together * row_lines<T>; ++line) {
           const gqa::kv_run run = layout.run_at(0, token);
-          const float* at = (keys ? cache.k() + run.k : cache.v() + run.v) + h * head + line * line_bytes / 4;
-          lines.push_back(reinterpret_cast<std::uintptr_t>(at));
+          const T* at = (keys ? cache.k() + run.k : cache.v() + run.v) + h * head;
+          lines.push_back(reinterpret_cast<std::uintptr_t>(at) + static_cast<std::uintptr_t>(line * line_bytes));
         }
   });
   return lines;
 }
 
+template <class T>
 void expect_prefetched_once(const walk& w, gqa::isa target) {
   recipe r;
   r.spec.heads = {w.q_heads, w.kv_heads};
@@ -70,15 +74,15 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
   manner m;
   m.cache = w.cache;
   m.target = target;
-  const stored_cache<float, float> cache(p, m.cache, 0, 0);
+  const stored_cache<T, T> cache(p, m.cache, 0, 0);
   std::vector<std::uintptr_t> all;
   prefetched = &all;
-  (void)run_as<types>(p, p.spec, cache, m, gqa::sequential_executor{});
+  (void)run_as<gqa::types<float, T, T, float>>(p, p.spec, cache, m, gqa::sequential_executor{});
   prefetched = nullptr;
 
   for (const bool keys : {true, false}) {
     std::unordered_map<std::uintptr_t, std::int64_t> times;
-    for (const std::uintptr_t line : lines_of(cache, w, keys)) times[line] = 0;
+    for (const std::uintptr_t line : lines_of<T>(cache, w, keys)) times[line] = 0;
     std::int64_t missing = 0, asked = 0;
     const auto first = reinterpret_cast<std::uintptr_t>(keys ? cache.k() : cache.v());
     for (const std::uintptr_t p : all)
@@ -88,17 +92,20 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
       asked += n;
     }
     const auto lines = static_cast<std::int64_t>(times.size());
-    const std::int64_t block = block_keys * w.kv_heads * row_lines;  // nobody asks for the first
+    const std::int64_t block = block_keys * w.kv_heads * row_lines<T>;  // nobody asks for the first
     const std::string where = std::string(gqa::name(target)) + ", " + m.cache.name() + ", " +
                               std::to_string(w.q_heads) + "/" + std::to_string(w.kv_heads) + ", q_len " +
-                              std::to_string(w.q_len) + (keys ? ", keys" : ", values");
-    EXPECT_EQ(lines, tokens * w.kv_heads * row_lines) << where;
+                              std::to_string(w.q_len) + (keys ? ", keys" : ", values") +
+                              (sizeof(T) == 4 ? ", f32" : ", 16 bits");
+    EXPECT_EQ(lines, tokens * w.kv_heads * row_lines<T>) << where;
     EXPECT_LE(missing, block) << where;
-    EXPECT_LE(asked, 3 * lines + block) << where;  // a single row asks for pieces of values early and late
+    // A single row asks for pieces of values early and late; 8 elements of 16 bits are a quarter of a line.
+    EXPECT_LE(asked, (sizeof(T) == 4 ? 3 : 4) * lines + block) << where;
   }
 }
 
-TEST(ReadingOrder, EveryLineIsPrefetched) {
+template <class T>
+void expect_prefetched_in_every_layout() {
   std::vector<cache_kind> caches = {{order::token_major}, {order::head_major}, {order::tiled}};
   for (const std::int64_t page_size : {1, 8, 16, 64}) caches.push_back({order::token_major, page_size});
   for (const gqa::isa target : gqa::all_isas) {
@@ -106,10 +113,15 @@ TEST(ReadingOrder, EveryLineIsPrefetched) {
     for (const cache_kind& cache : caches)
       for (const std::int64_t kv_heads : {1, 2, 3, 8})
         for (const std::int64_t group : {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32})
-          expect_prefetched_once({kv_heads * group, kv_heads, 1, cache}, target);
-    expect_prefetched_once({32, 8, 12, {}}, target);
-    expect_prefetched_once({8, 8, 100, {}}, target);
+          expect_prefetched_once<T>({kv_heads * group, kv_heads, 1, cache}, target);
+    expect_prefetched_once<T>({32, 8, 12, {}}, target);
+    expect_prefetched_once<T>({8, 8, 100, {}}, target);
   }
+}
+
+TEST(ReadingOrder, EveryLineIsPrefetched) {
+  expect_prefetched_in_every_layout<float>();
+  expect_prefetched_in_every_layout<gqa::bf16>();
 }
 
 // Rows of `bytes` each, of all heads of a token and then of the next.
@@ -158,6 +170,32 @@ TEST(ReadingOrder, WhereReadingBindsSeveralPagesComeSideBySide) {
   EXPECT_EQ(order.keys.next_of_memory(0, 8, nullptr).spread * line_bytes, 4096);
   EXPECT_EQ(order_of(interleaved(8, 4, 2, 256)).keys.prefetch, prefetch_order::of_memory);
   EXPECT_EQ(order_of(interleaved(8, 4, 4, 80)).keys.prefetch, prefetch_order::of_memory) << "a row of no whole lines";
+}
+
+TEST(ReadingOrder, NoVisitInTheOrderOfMemoryCrossesTheEndOfARun) {
+  const reading_pace pace{32, prefetch_order::of_memory_by_parts}, in_use{32, prefetch_order::of_use};
+  EXPECT_EQ(pace.within(64).step, 32);
+  EXPECT_EQ(pace.within(16).step, 16);
+  EXPECT_EQ(pace.within(16).prefetch, pace.prefetch);
+  EXPECT_EQ(pace.within(row_group).step, row_group);
+  EXPECT_EQ(pace.within(4).step, 32);
+  EXPECT_EQ(pace.within(4).prefetch, prefetch_order::of_use);
+  EXPECT_EQ(in_use.within(8).step, 32);
+}
+
+TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
+  const auto keys = [](std::int64_t bytes) { return order_of(interleaved(4, 8, 4, bytes)).keys.step; };
+  EXPECT_EQ(keys(1024), row_group);
+  EXPECT_EQ(keys(512), row_group);
+  EXPECT_EQ(keys(256), 2 * row_group);
+  EXPECT_EQ(keys(128), 4 * row_group);
+  const auto values = [](std::int64_t rows, std::int64_t element) {
+    return order_of(interleaved(4, rows, element, 128 * element)).values.step;
+  };
+  EXPECT_EQ(values(8, 4), 2 * row_group);
+  EXPECT_EQ(values(9, 4), 4 * row_group);
+  EXPECT_EQ(values(4, 2), 2 * row_group);
+  EXPECT_EQ(values(5, 2), 4 * row_group);
 }
 
 TEST(ReadingOrder, RowsThatLieApartArePrefetchedInTheOrderOfUse) {

@@ -27,8 +27,9 @@ GQA_INLINE vec widen_partial(const char* p, std::int64_t n) {
   return vload(x);
 }
 
-/// Before the reads that go with prefetches: those that have to wait would hold them up, were they asked for first.
-GQA_INLINE void prefetched() { asm volatile("" ::: "memory"); }
+/// Keeps the compiler from moving reads that follow before the prefetches above: those that have to wait would hold
+/// these up.
+GQA_INLINE void prefetches_first() { asm volatile("" ::: "memory"); }
 
 /// Where some row lies, what is prefetched with it, and how many rows, this one included, follow at `stride`.
 ///
@@ -56,16 +57,6 @@ GQA_INLINE row_run row_at(const row_set& rows, std::int64_t i) {
 /// Row first + i of the group that begins with `run`, at first.
 GQA_INLINE const char* row_of(const row_set& rows, const row_run& run, std::int64_t first, int i) {
   return rows.stride == 0 ? row(rows, first + i) : run.row + i * rows.stride;
-}
-
-/// Which rows to come, of `count`, a tile of n of all `rows` query rows prefetches, from query row `first` on. All at
-/// once they would hold up the first tile's arithmetic, since a processor follows some 20 lines at a time.
-struct prefetch_share {
-  std::int64_t begin, end;
-};
-GQA_INLINE prefetch_share share_of(std::int64_t count, std::int64_t first, std::int64_t n, std::int64_t rows) {
-  if (n == rows) return {0, count};  // no division where a single tile does it all
-  return {count * first / rows, count * (first + n) / rows};
 }
 
 /// head_dim, up to whole groups of the contract's lanes: how far queries and panels are padded with zeros.

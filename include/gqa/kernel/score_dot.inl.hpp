@@ -51,6 +51,7 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
 template <element E, int R, int C, bool Even, bool ByLine, class V>
 GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const char* ahead, std::int64_t stride,
                                   std::int64_t spread, std::int64_t dim, V* acc) {
+  static_assert(!ByLine || (E == element::f32 && Even));
   GQA_UNROLL(32)
   for (int i = 0; i < R * C / dot_vector_of<R>::rows; ++i) acc[i] = V{};
   constexpr int at_once = ByLine || C == 1 ? 2 : 1;  // steps: measured
@@ -71,14 +72,24 @@ GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const ch
   if (!Even && d < dim) dot_step<E, R, C>(q, k, d * size_of<E>, dim - d, acc);
 }
 
+/// Which rows to come, of `count`, a tile of n of all `rows` query rows prefetches, from query row `first` on. All at
+/// once they would hold up the first tile's arithmetic, since a processor follows some 20 lines at a time.
+struct prefetch_share {
+  std::int64_t begin, end;
+};
+GQA_INLINE prefetch_share share_of(std::int64_t count, std::int64_t first, std::int64_t n, std::int64_t rows) {
+  if (n == rows) return {0, count};  // no division where a single tile does it all
+  return {count * first / rows, count * (first + n) / rows};
+}
+
 /// Prefetches all that goes with one key, from `ahead` on.
 template <element E>
 GQA_INLINE void prefetch_key(const score_args& a, const char* ahead) {
   for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) prefetch(ahead + at * a.keys.ahead.spread);
 }
 
-/// R rows x all keys, C of them side by side. If `fetch`, what goes with C keys is prefetched before they are read: a
-/// few lines at a time, since one by one memory answers later, and many at once would hold up what is read meanwhile.
+/// R rows x all keys, C of them side by side. If `fetch`, what goes with C keys is prefetched before they are read: one
+/// line at a time memory answers later, and that of all keys would hold up what is read meanwhile.
 template <element E, int R, int C, bool Even, bool ByLine>
 GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, bool fetch) {
   typedef typename dot_vector_of<R>::type V;
@@ -97,8 +108,10 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, bool fet
         const char* k[C];
         GQA_UNROLL(4)
         for (int j = 0; j < C; ++j) k[j] = row_of(a.keys, run, key, i + j);
-        GQA_UNROLL(4)
-        for (int j = 0; !ByLine && fetch && j < C; ++j) prefetch_key<E>(a, run.ahead + (i + j) * ahead_stride);
+        if (!ByLine && fetch) {
+          GQA_UNROLL(4)
+          for (int j = 0; j < C; ++j) prefetch_key<E>(a, run.ahead + (i + j) * ahead_stride);
+        }
         dot_keys_together<E, R, C, Even, ByLine>(q, k, run.ahead + i * ahead_stride, ahead_stride, a.keys.ahead.spread,
                                                  a.dim, acc + (i - c) * vectors);
       }
@@ -119,7 +132,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, bool fet
 }
 
 /// R rows from `row` on. Keys stand side by side, as far as there are registers, unless each is to be read from end to
-/// end before the next.
+/// end before the next; four against one or two rows, which would wait for their own sums.
 template <element E, int R, bool ByLine>
 GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, bool fetch) {
   const float* q = a.q + row * padded(a.dim);
@@ -135,13 +148,13 @@ template <element E, bool ByLine>
 GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, bool fetch) noexcept {
   switch (n) {
     case 8:
-      if constexpr (!ByLine && (dot_rows.alone == 8 || dot_rows.most == 8)) dot_rows_of<E, 8, ByLine>(a, row, fetch);
+      if constexpr (!ByLine && (dot_rows.alone == 8 || dot_rows.each == 8)) dot_rows_of<E, 8, ByLine>(a, row, fetch);
       break;
     case 7:
       if constexpr (!ByLine && dot_rows.alone == 8) dot_rows_of<E, 7, ByLine>(a, row, fetch);
       break;
     case 6:
-      if constexpr (!ByLine && (dot_rows.alone == 8 || dot_rows.most == 6)) dot_rows_of<E, 6, ByLine>(a, row, fetch);
+      if constexpr (!ByLine && (dot_rows.alone == 8 || dot_rows.each == 6)) dot_rows_of<E, 6, ByLine>(a, row, fetch);
       break;
     case 5:
       if constexpr (!ByLine && dot_rows.alone == 8) dot_rows_of<E, 5, ByLine>(a, row, fetch);
@@ -157,13 +170,13 @@ GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n
 /// little else. Several tiles share that, each its part beforehand.
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
-  const bool alone = a.keys.stride != 0 && dot_tile_rows(a.rows, 0, dot_rows) == a.rows;
+  const bool one_tile = a.keys.stride != 0 && dot_tile_rows(a.rows, 0, dot_rows) == a.rows;
   if constexpr (E == element::f32)
-    if (alone && a.rows <= 4) return dot_rows_at<E, true>(a, 0, a.rows, true);
+    if (one_tile && a.rows <= 4) return dot_rows_at<E, true>(a, 0, a.rows, true);
   for (std::int64_t row = 0, n; row < a.rows; row += n) {
     n = dot_tile_rows(a.rows, row, dot_rows);
-    const prefetch_share share = alone ? prefetch_share{} : share_of(a.keys.count, row, n, a.rows);
+    const prefetch_share share = one_tile ? prefetch_share{} : share_of(a.keys.count, row, n, a.rows);
     for (std::int64_t key = share.begin; key < share.end; ++key) prefetch_key<E>(a, row_at(a.keys, key).ahead);
-    dot_rows_at<E, false>(a, row, n, alone);
+    dot_rows_at<E, false>(a, row, n, one_tile);
   }
 }

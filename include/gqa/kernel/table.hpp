@@ -21,8 +21,7 @@ struct row_table {
 };
 
 /// What kernels prefetch while they read rows, hints only: with byte b of row i, byte b * spread from base + offsets[i]
-/// on or, without offsets, from base + i * stride. Only dot products of a single tile of rows heed `spread`; others
-/// take it for 1.
+/// on or, without offsets, from base + i * stride. Only dot products heed `spread`; others take it for 1.
 struct rows_ahead : row_table {
   std::int64_t stride = 0;  ///< also from row to row where rows are evenly spaced
   std::int64_t spread = 1;
@@ -39,9 +38,9 @@ struct row_set : row_table {
 inline constexpr std::int64_t row_group = 8;
 
 /// Query rows of a dot product's register tiles: up to `alone` (4 or 8) make one, which reads each key once; of more,
-/// one takes `most` (4, 6 or 8), or 4.
+/// `each` takes so many (4, 6 or 8), or 4.
 struct dot_tiling {
-  std::int64_t alone, most;
+  std::int64_t alone, each;
 };
 
 /// Rows of the next tile, after `done` of all rows: 3 and 2 rather than a single one at the end. Six only among many:
@@ -49,8 +48,8 @@ struct dot_tiling {
 [[nodiscard]] constexpr std::int64_t dot_tile_rows(std::int64_t rows, std::int64_t done, dot_tiling tiles) noexcept {
   const std::int64_t left = rows - done;
   if (rows <= tiles.alone) return rows;
-  if (left >= 8 && left != 9 && tiles.most == 8) return 8;
-  if (left >= 9 && rows >= 24 && tiles.most == 6) return 6;
+  if (left >= 8 && left != 9 && tiles.each == 8) return 8;
+  if (left >= 9 && rows >= 24 && tiles.each == 6) return 6;
   return left == 5 || left == 6 ? 3 : left < 4 ? left : 4;
 }
 

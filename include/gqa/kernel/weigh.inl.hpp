@@ -44,11 +44,11 @@ GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements
   }
 }
 
-/// How much of what comes next tiles of rows prefetch.
+/// What a tile of rows prefetches while it reads values.
 enum class fetch {
-  all,    // one alone reads the values
-  share,  // several may
-  none    // they are packed
+  all,    // one value's part with each
+  share,  // less, where other tiles read them too
+  none    // nothing: they are packed, or others ask
 };
 
 /// Values that a tile takes at once, as far as there are registers: measured.
@@ -58,17 +58,17 @@ constexpr int values_at_once() {
   return R * C + (E == element::f32 ? 0 : 1) <= 2 * row_tile ? 2 : 1;
 }
 
-/// The values of one run, weighed by p[0], p[1], ... Of what is `ahead`, each value's part is prefetched with it or, in
-/// a share, that of `of_two` values (0 ... 2) with two.
+/// The values of one run, weighed by p[0], p[1], ... Of what is `ahead`, one value's part is prefetched with each or,
+/// in a share, the parts of `of_two` (0 ... 2) with two.
 template <element E, int R, int C, bool Partial, fetch F>
 GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_step, std::int64_t beside, int of_two,
                           const float* p, std::int64_t elements, vec* acc) {
   constexpr int n = values_at_once<E, R, C, F>();
   const float* end = p + run.count;
-  for (; p + n <= end; p += n, run.row += n * stride) {
+  for (; end - p >= n; p += n, run.row += n * stride) {
     for (int i = 0; F != fetch::none && i < (F == fetch::all ? n : of_two); ++i, run.ahead += ahead_step)
       prefetch_value<E, R, C>(run.row, run.ahead, beside);
-    if (F != fetch::none) prefetched();
+    if (F != fetch::none) prefetches_first();
     GQA_UNROLL(2)
     for (int i = 0; i < n; ++i) weigh_value<E, R, C, Partial>(run.row + i * stride, p + i, elements, acc);
   }
@@ -77,8 +77,9 @@ GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_s
   weigh_value<E, R, C, Partial>(run.row, p, elements, acc);
 }
 
-/// All values of a, run by run. The first two tiles of rows prefetch, each half of what is ahead: all at once would
-/// hold up the first one's arithmetic, since a processor follows some 20 lines at a time.
+/// All values of a, run by run. A single tile of rows prefetches all that is ahead, of several each of the first two
+/// one half: all at once would hold up the first one's arithmetic, since a processor follows some 20 lines at a time.
+/// Of runs of one value they take turns.
 template <element E, int R, int C, bool Partial, fetch F>
 GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, int tile, std::int64_t column, std::int64_t elements,
                            vec* acc) {
@@ -86,7 +87,7 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, int tile, std::i
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   // Rows that touch are asked for in the order they lie, piece after piece; of rows that lie apart, these columns.
   const bool touch = a.values.ahead.stride == a.dim * size_of<E>;
-  const std::int64_t beside = a.dim > C * width && !touch ? C * width * size_of<E> : 0;
+  const std::int64_t beside = F == fetch::all && a.dim > C * width && !touch ? C * width * size_of<E> : 0;
   const std::int64_t ahead_step = touch ? C * width * size_of<E> : a.values.ahead.stride;
   for (std::int64_t i = 0; i < a.values.count;) {
     row_run run = run_from(a.values, i);
@@ -94,8 +95,8 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, int tile, std::i
     run.ahead += touch ? at * run.count : at;
     if (F == fetch::share && tile == 1) run.ahead += run.count / 2 * ahead_step;
     const std::int64_t end = i + run.count;
-    const int of_two = R == a.rows ? 2 : tile == 0 || (tile == 1 && run.count > 1) ? 1 : 0;
-    if constexpr (by_halves) {  // the one with prefetches, then the one without
+    const int of_two = R == a.rows ? 2 : tile < 2 && (run.count > 1 || i % 2 == tile) ? 1 : 0;
+    if constexpr (by_halves) {  // the half with prefetches, then the half without
       run.count = (run.count * of_two + 1) / 2;
       weigh_run<E, R, C, Partial, fetch::all>(run, stride, ahead_step, beside, of_two, p + i, elements, acc);
       const row_run rest{run.row + run.count * stride, nullptr, end - i - run.count};

@@ -46,7 +46,8 @@ struct reading_pace {
     return prefetch == prefetch_order::of_memory || prefetch == prefetch_order::of_memory_by_parts;
   }
 
-  /// The same where only `run` tokens at a time lie evenly spaced: the order of memory ends with them.
+  /// The same where only `run` tokens at a time lie evenly spaced. In the order of memory no visit crosses the end of a
+  /// run; runs shorter than a row_group have no such order.
   [[nodiscard]] constexpr reading_pace within(std::int64_t run) const noexcept {
     reading_pace pace = *this;
     if (!follows_memory()) return pace;
