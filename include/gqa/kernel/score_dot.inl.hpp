@@ -143,12 +143,16 @@ GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, bool fetch) {
   else dot_tile<E, R, C, true, ByLine>(a, q, s, fetch);
 }
 
+/// Up to so many rows of f32 prefetch line by line: measured.
+inline constexpr int rows_by_line = width == 16 ? 8 : 4;
+
 /// n rows from `row` on. Not inlined: in one large function, registers would not do.
 template <element E, bool ByLine>
 GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, bool fetch) noexcept {
   switch (n) {
     case 8:
-      if constexpr (!ByLine && (dot_rows.alone == 8 || dot_rows.each == 8)) dot_rows_of<E, 8, ByLine>(a, row, fetch);
+      if constexpr (ByLine ? rows_by_line == 8 : dot_rows.alone == 8 || dot_rows.each == 8)
+        dot_rows_of<E, 8, ByLine>(a, row, fetch);
       break;
     case 7:
       if constexpr (!ByLine && dot_rows.alone == 8) dot_rows_of<E, 7, ByLine>(a, row, fetch);
@@ -172,7 +176,7 @@ template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
   const bool one_tile = a.keys.stride != 0 && dot_tile_rows(a.rows, 0, dot_rows) == a.rows;
   if constexpr (E == element::f32)
-    if (one_tile && a.rows <= 4) return dot_rows_at<E, true>(a, 0, a.rows, true);
+    if (one_tile && a.rows <= rows_by_line) return dot_rows_at<E, true>(a, 0, a.rows, true);
   for (std::int64_t row = 0, n; row < a.rows; row += n) {
     n = dot_tile_rows(a.rows, row, dot_rows);
     const prefetch_share share = one_tile ? prefetch_share{} : share_of(a.keys.count, row, n, a.rows);
