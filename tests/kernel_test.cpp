@@ -20,11 +20,12 @@ using gqa::isa;
 using gqa::kernel_table;
 using gqa::sum_lanes;
 
+/// Of every target at hand, the kernels for keys and values of type E.
+template <element E = element::f32>
 std::vector<const kernel_table*> tables() {
   std::vector<const kernel_table*> found;
   for (isa target : gqa::all_isas)
-    if (gqa::is_supported(target))
-      found.push_back(gqa::kernels_for<element::f32, element::f32, element::f32, element::f32>(target));
+    if (gqa::is_supported(target)) found.push_back(gqa::kernels_for<element::f32, E, E, element::f32>(target));
   return found;
 }
 
@@ -298,14 +299,13 @@ void expect_sums_of_the_wide_rows() {
         for (float& e : *x) e = normal(random);
       std::vector<T> narrow(wide.size());
       for (std::size_t i = 0; i < wide.size(); ++i) wide[i] = static_cast<float>(narrow[i] = T(normal(random)));
-      for (isa target : gqa::all_isas) {
-        if (!gqa::is_supported(target)) continue;
-        const kernel_table* of_f32 = gqa::kernels_for<element::f32, element::f32, element::f32, element::f32>(target);
-        const kernel_table* of_t = gqa::kernels_for<element::f32, E, E, element::f32>(target);
+      for (std::size_t t = 0; t < tables().size(); ++t) {
+        const kernel_table *of_f32 = tables()[t], *of_t = tables<E>()[t];
         for (std::int64_t run : {1, 8, 64}) {
           const row_offsets in_f32(dim * 4, run > 1, run), in_t(dim * 2, run > 1, run);
           const auto what = [&] {
-            return testing::Message() << gqa::name(target) << " dim " << dim << " rows " << rows << " run " << run;
+            return testing::Message() << gqa::name(of_t->target) << " dim " << dim << " rows " << rows << " run "
+                                      << run;
           };
           std::vector<float> expected(rows * block_keys), s(expected.size());
           of_f32->score_dot({q.data(), rows, in_f32.of(wide, block_keys), dim, 0.3f, expected.data()});
