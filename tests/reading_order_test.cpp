@@ -124,10 +124,15 @@ TEST(ReadingOrder, EveryLineIsPrefetched) {
   expect_prefetched_in_every_layout<gqa::bf16>();
 }
 
+// As AVX2 and AVX-512 have them: no target's own, so that the rules are tested on every machine.
+constexpr gqa::memory_traits leaves_single_rows{8 * 1024, 128, 1, false};
+constexpr gqa::memory_traits prefetches_all{32 * 1024, 0, 4, true};
+
 // Rows of `bytes` each, of all heads of a token and then of the next.
-unit_shape interleaved(std::int64_t heads, std::int64_t rows, std::int64_t element, std::int64_t bytes) {
+unit_shape interleaved(std::int64_t heads, std::int64_t rows, std::int64_t element, std::int64_t bytes,
+                       const gqa::memory_traits& memory = leaves_single_rows) {
   const row_pitch pitch{element, bytes, bytes, heads * bytes};
-  return {heads, rows, pitch, pitch};
+  return {memory, heads, rows, pitch, pitch};
 }
 
 // How often the visits of all heads prefetch each line of the tokens that come next.
@@ -148,20 +153,42 @@ std::vector<int> next_of_memory(const reading_pace& pace, std::int64_t heads) {
 }
 
 TEST(ReadingOrder, RowsThatTouchArePrefetchedInTheOrderOfMemoryOnce) {
-  for (const std::int64_t heads : {2, 3, 4, 8, 32})
-    for (const std::int64_t element : {2, 4})
-      for (const std::int64_t rows : {2, 3, 4, 7, 8, 16, 32})
-        for (const std::int64_t bytes : {128, 320, 512, 1024}) {
-          const reading_order order = order_of(interleaved(heads, rows, element, bytes));
-          const bool near = heads * bytes <= 8192;  // the next tokens find room beside these
-          EXPECT_EQ(order.keys.follows_memory(), near);
-          EXPECT_EQ(order.values.follows_memory(), near && rows <= 16);
-          for (const reading_pace& pace : {order.keys, order.values}) {
-            if (!pace.follows_memory()) continue;
-            const std::vector<int> once(static_cast<std::size_t>(pace.step * heads * bytes / line_bytes), 1);
-            EXPECT_EQ(next_of_memory(pace, heads), once) << heads << " heads, " << rows << " rows of " << bytes;
+  for (const gqa::memory_traits& memory : {leaves_single_rows, prefetches_all})
+    for (const std::int64_t heads : {2, 3, 4, 8, 32})
+      for (const std::int64_t element : {2, 4})
+        for (const std::int64_t rows : {1, 2, 3, 4, 5, 7, 8, 16, 32})
+          for (const std::int64_t bytes : {128, 320, 512, 1024, 2048}) {
+            const reading_order order = order_of(interleaved(heads, rows, element, bytes, memory));
+            // The next tokens find room beside these.
+            const bool near = heads * bytes <= memory.largest_token && (rows > 1 || memory.single_rows);
+            EXPECT_EQ(order.keys.follows_memory(), near);
+            EXPECT_EQ(order.values.follows_memory(), near && rows > memory.beside_rows && rows <= 16);
+            for (const reading_pace& pace : {order.keys, order.values}) {
+              if (!pace.follows_memory()) continue;
+              const std::vector<int> once(static_cast<std::size_t>(pace.step * heads * bytes / line_bytes), 1);
+              EXPECT_EQ(next_of_memory(pace, heads), once) << heads << " heads, " << rows << " rows of " << bytes;
+            }
           }
-        }
+}
+
+TEST(ReadingOrder, ASingleRowIsPrefetchedWhereThatPays) {
+  const reading_order alone = order_of(interleaved(8, 1, 4, 512));
+  EXPECT_EQ(alone.keys.prefetch, prefetch_order::none);
+  EXPECT_EQ(alone.values.prefetch, prefetch_order::none);
+  const reading_order all = order_of(interleaved(8, 1, 4, 512, prefetches_all));
+  EXPECT_EQ(all.keys.prefetch, prefetch_order::of_memory_by_parts);
+  EXPECT_EQ(all.values.prefetch, prefetch_order::of_use);
+  const reading_order one_head = order_of(interleaved(1, 1, 4, 512, prefetches_all));
+  EXPECT_EQ(one_head.keys.prefetch, prefetch_order::none) << "one stream: the hardware's own";
+}
+
+TEST(ReadingOrder, PagesAreThoseOfTheTarget) {
+  for (const std::int64_t rows : {2, 32}) {
+    EXPECT_EQ(order_of(interleaved(8, rows, 4, 512)).pages, 128);
+    EXPECT_EQ(order_of(interleaved(8, rows, 4, 512, prefetches_all)).pages, 0);
+  }
+  EXPECT_EQ(order_of(interleaved(8, 1, 4, 512)).pages, 0);
+  EXPECT_EQ(order_of(interleaved(1, 1, 4, 512)).pages, 128);
 }
 
 TEST(ReadingOrder, WhereReadingBindsSeveralPagesComeSideBySide) {
@@ -201,7 +228,7 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
 TEST(ReadingOrder, RowsThatLieApartArePrefetchedInTheOrderOfUse) {
   for (const row_pitch& pitch :
        {row_pitch{4, 512, 512, 8192}, row_pitch{4, 512, 1024, 4096}, row_pitch{4, 512, 1 << 20, 512}}) {
-    const reading_order order = order_of(unit_shape{8, 4, pitch, pitch});
+    const reading_order order = order_of(unit_shape{leaves_single_rows, 8, 4, pitch, pitch});
     EXPECT_EQ(order.keys.prefetch, prefetch_order::of_use);
     EXPECT_EQ(order.values.prefetch, prefetch_order::of_use);
   }

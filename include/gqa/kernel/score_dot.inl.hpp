@@ -15,20 +15,22 @@ struct dot_vector<true> {
   static constexpr int rows = rows_in_vec;
 };
 template <int R>
-using dot_vector_of = dot_vector<(rows_in_vec > 1 && R >= 4 && R % rows_in_vec == 0)>;
+using dot_vector_of = dot_vector<(rows_in_vec > 1 && R >= 4)>;
+template <int R>
+inline constexpr int dot_vectors = (R + dot_vector_of<R>::rows - 1) / dot_vector_of<R>::rows;
 
-GQA_INLINE void load_rows(const float* q, vec8& x) { x = load8(q); }
+GQA_INLINE void load_rows(const float* q, int, vec8& x) { x = load8(q); }
 template <element E>
 GQA_INLINE void widen_key(const char* k, vec8& x) {
   x = widen8<E>(k);
 }
 GQA_INLINE void repeat_key(vec8 k, vec8& x) { x = k; }
-GQA_INLINE void store_rows(float* s, vec8 x) { store8(s, x); }
+GQA_INLINE void store_rows(float* s, int, vec8 x) { store8(s, x); }
 
 /// acc[c][r] += products of 8 elements of q_r and those `at` bytes inside k_c; of fewer, where fewer are `left`.
 template <element E, int R, int C, class V>
 GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, std::int64_t left, V* acc) {
-  constexpr int vectors = R / dot_vector_of<R>::rows;
+  constexpr int vectors = dot_vectors<R>, rows = dot_vector_of<R>::rows;
   V x[C];
   GQA_UNROLL(4)
   for (int c = 0; c < C; ++c) {
@@ -38,7 +40,7 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
   GQA_UNROLL(8)
   for (int r = 0; r < vectors; ++r) {
     V y;
-    load_rows(q + r * (8 * R / vectors), y);
+    load_rows(q + r * rows * 8, R - r * rows, y);
     if (R > 2 && C > 1) y = hold8(y);
     GQA_UNROLL(4)
     for (int c = 0; c < C; ++c) acc[c * vectors + r] = fma8(y, x[c], acc[c * vectors + r]);
@@ -53,7 +55,7 @@ GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const ch
                                   std::int64_t spread, std::int64_t dim, V* acc) {
   static_assert(!ByLine || (E == element::f32 && Even));
   GQA_UNROLL(32)
-  for (int i = 0; i < R * C / dot_vector_of<R>::rows; ++i) acc[i] = V{};
+  for (int i = 0; i < dot_vectors<R> * C; ++i) acc[i] = V{};
   constexpr int at_once = ByLine || C == 1 ? 2 : 1;  // steps: measured
   std::int64_t d = 0;
   for (; d + 8 * at_once <= dim; d += 8 * at_once, q += 8 * at_once * R, ahead += spread * line_bytes) {
@@ -93,7 +95,7 @@ GQA_INLINE void prefetch_key(const score_args& a, const char* ahead) {
 template <element E, int R, int C, bool Even, bool ByLine>
 GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, bool fetch) {
   typedef typename dot_vector_of<R>::type V;
-  constexpr int vectors = R / dot_vector_of<R>::rows;
+  constexpr int vectors = dot_vectors<R>, rows = dot_vector_of<R>::rows;
   constexpr int at_once = C > 2 ? C : 2;  // keys whose sums wait for each other
   const std::int64_t ahead_stride = a.keys.ahead.stride;
   row_run next = run_from(a.keys, 0);
@@ -126,7 +128,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, bool fet
     for (int r = 0; r < vectors; ++r) {
       const V low = add_pairs8(pairs[r], pairs[vectors + r]);
       const V high = add_pairs8(pairs[2 * vectors + r], pairs[3 * vectors + r]);
-      store_rows(s + r * (R / vectors) * block_keys + key, scale8(add_halves8(low, high), a.scale));
+      store_rows(s + r * rows * block_keys + key, R - r * rows, scale8(add_halves8(low, high), a.scale));
     }
   }
 }
@@ -155,13 +157,14 @@ GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n
         dot_rows_of<E, 8, ByLine>(a, row, fetch);
       break;
     case 7:
-      if constexpr (!ByLine && dot_rows.alone == 8) dot_rows_of<E, 7, ByLine>(a, row, fetch);
+      if constexpr (ByLine ? rows_by_line == 8 : dot_rows.alone == 8) dot_rows_of<E, 7, ByLine>(a, row, fetch);
       break;
     case 6:
-      if constexpr (!ByLine && (dot_rows.alone == 8 || dot_rows.each == 6)) dot_rows_of<E, 6, ByLine>(a, row, fetch);
+      if constexpr (ByLine ? rows_by_line == 8 : dot_rows.alone == 8 || dot_rows.each == 6)
+        dot_rows_of<E, 6, ByLine>(a, row, fetch);
       break;
     case 5:
-      if constexpr (!ByLine && dot_rows.alone == 8) dot_rows_of<E, 5, ByLine>(a, row, fetch);
+      if constexpr (ByLine ? rows_by_line == 8 : dot_rows.alone == 8) dot_rows_of<E, 5, ByLine>(a, row, fetch);
       break;
     case 4: dot_rows_of<E, 4, ByLine>(a, row, fetch); break;
     case 3: dot_rows_of<E, 3, ByLine>(a, row, fetch); break;

@@ -53,6 +53,15 @@ struct dot_tiling {
   return left == 5 || left == 6 ? 3 : left < 4 ? left : 4;
 }
 
+/// How a target's processors were measured to read from memory best: what plan/reading_order.hpp decides by.
+struct memory_traits {
+  /// Bytes of a token's interleaved rows, up to which those of the next tokens find room in the second level of cache.
+  std::int64_t largest_token;
+  std::int64_t pages;        ///< memory pages to prefetch at a time (plan/page_prefetch.hpp); 0: none
+  std::int64_t beside_rows;  ///< up to so many rows, each piece of a value prefetches the next piece as well
+  bool single_rows;          ///< a single row of interleaved heads gains by prefetching, too
+};
+
 /// S[r][c] = scale * (q_r . k_c) for `rows` x `keys.count`; count is a multiple of 8.
 struct score_args {
   /// In tiles of n rows, zero-padded. dot: [padded dim / 8][n][8], n = dot_tile_rows(rows, done, dot_rows);
@@ -104,6 +113,7 @@ struct kernel_table {
   dot_tiling dot_rows;         ///< query rows of a dot product's register tiles
   std::int64_t unpacked_rows;  ///< up to so many rows, keys are best read as they lie, not packed first
   std::int64_t value_columns;  ///< up to so many, a single row reads a value's columns in one pass, or nearly
+  memory_traits memory;
 
   // q: f32 from the query's type, zero up to padded_dim; in tiles for dot products, or in panels of row_tile rows
   void (*load_query)(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,

@@ -14,7 +14,12 @@ GQA_INLINE rows_vec add_halves8(rows_vec low, rows_vec high) {
 GQA_INLINE void repeat_key(vec8 k, rows_vec& x) {
   x = __builtin_shufflevector(k, k, 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7);
 }
-GQA_INLINE void store_rows(float* s, rows_vec x) {
+// Where an odd number of rows leaves one alone in the last register, n = 1, nothing is read or written for the other.
+GQA_INLINE void load_rows(const float* q, int n, rows_vec& x) {
+  if (n > 1) __builtin_memcpy(&x, q, sizeof x);
+  else x = __builtin_shufflevector(load8(q), vec8{}, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+GQA_INLINE void store_rows(float* s, int n, rows_vec x) {
   store8(s, __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7));
-  store8(s + block_keys, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15));
+  if (n > 1) store8(s + block_keys, __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15));
 }

@@ -8,10 +8,11 @@ inline constexpr int row_tile = 12;         // rows x 2 vectors: 24 accumulators
 inline constexpr int score_rows = 6;        // rows of a panel product's register tile
 inline constexpr int panel_registers = 24;  // accumulators it may have
 inline constexpr int rows_in_vec = 2;
-inline constexpr dot_tiling dot_rows = {4, 8};
+inline constexpr dot_tiling dot_rows = {8, 8};
 inline constexpr int dot_keys = 4;        // keys side by side
 inline constexpr int dot_sums = 32;       // as far as rows x keys have registers: two share one
 inline constexpr int unpacked_rows = 64;  // measured: a tie at 64 rows
+inline constexpr memory_traits memory = {32 * 1024, 0, 4, true};
 inline constexpr __mmask16 every_lane = 0xffff;
 
 GQA_INLINE vec vzero() { return vec{}; }
@@ -48,7 +49,6 @@ GQA_INLINE vec widen(const char* p) {
 
 #include "vec8_twice.inl.hpp"
 
-GQA_INLINE void load_rows(const float* q, rows_vec& x) { x = vload(q); }
 GQA_INLINE rows_vec fma8(rows_vec a, rows_vec b, rows_vec c) { return vfma(a, b, c); }
 GQA_INLINE rows_vec hold8(rows_vec x) {
   asm("" : "+v"(x));

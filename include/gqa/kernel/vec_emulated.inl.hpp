@@ -63,7 +63,6 @@ GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return fma_of(a, b, c); }
 #include "vec8_shuffle.inl.hpp"
 #include "vec8_twice.inl.hpp"
 
-GQA_INLINE void load_rows(const float* q, rows_vec& x) { x = load_as<rows_vec>(q); }
 GQA_INLINE rows_vec hold8(rows_vec x) { return x; }
 GQA_INLINE rows_vec fma8(rows_vec a, rows_vec b, rows_vec c) { return fma_of(a, b, c); }
 

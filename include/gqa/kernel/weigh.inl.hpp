@@ -22,7 +22,7 @@ GQA_INLINE void prefetch_value(const char* v, const char* ahead, std::int64_t be
   constexpr int bytes = C * width * size_of<E>;
   GQA_UNROLL(8)
   for (int at = 0; at < bytes; at += line_bytes) prefetch(ahead + at);
-  if (R > (width == 16 ? 4 : 1) || beside == 0) return;  // measured: AVX2's narrow tiles gain with one row only
+  if (R > memory.beside_rows || beside == 0) return;
   GQA_UNROLL(8)
   for (int at = 0; at < bytes; at += line_bytes) {
     prefetch(ahead + beside + at);

@@ -71,7 +71,8 @@ class unit_walk {
     const auto pitch = [](kv_strides s, std::int64_t dim, std::int64_t bytes) noexcept {
       return row_pitch{bytes, dim * bytes, s.head * bytes, s.token * bytes};
     };
-    return {unit_.heads,
+    return {in.kernels->memory,
+            unit_.heads,
             head_rows_,
             pitch(layout.k_strides(), in.head_dim, in.k_bytes),
             pitch(layout.v_strides(), in.v_head_dim, in.v_bytes),

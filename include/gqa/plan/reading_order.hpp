@@ -80,7 +80,7 @@ struct reading_order {
   reading_pace keys, values;
   std::int64_t together = 1;  ///< blocks whose keys are all read before the first one's values
   bool in_turn = false;       ///< each key from end to end before the next
-  std::int64_t pages = 128;   ///< memory pages prefetched at a time (page_prefetch.hpp); 0: none
+  std::int64_t pages = 0;     ///< memory pages prefetched at a time (page_prefetch.hpp); 0: none
 };
 
 /// Up to as many rows as an element of K has bytes, reading a key takes longer than scoring it. Up to a few rows, it
@@ -101,6 +101,7 @@ inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on 
 
 /// What decides the order in which a unit reads.
 struct unit_shape {
+  memory_traits memory;    ///< of the target
   std::int64_t heads = 1;  ///< KV heads
   std::int64_t rows = 1;   ///< query rows of each
   row_pitch k, v;
@@ -109,11 +110,16 @@ struct unit_shape {
   bool in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
 };
 
-/// Whether several rows that share keys, or values, of interleaved heads had best prefetch them in the order of memory:
-/// unless tokens are so large that the next ones would find no room in the second level of cache.
+/// Whether what a single row reads from end to end is best left to the hardware altogether: prefetching by hand takes
+/// the place of reads.
+[[nodiscard]] constexpr bool single_row_alone(const unit_shape& u) noexcept {
+  return u.rows == 1 && (u.heads == 1 || !u.memory.single_rows);
+}
+
+/// Whether rows that share keys, or values, of interleaved heads had best prefetch them in the order of memory: unless
+/// tokens are so large that the next ones would find no room in the second level of cache.
 [[nodiscard]] constexpr bool memory_order_pays(const unit_shape& u, const row_pitch& pitch) noexcept {
-  constexpr std::int64_t largest_token = 8 * 1024;
-  return u.heads > 1 && u.rows > 1 && pitch.rows_touch(u.heads) && pitch.token <= largest_token;
+  return u.heads > 1 && !single_row_alone(u) && pitch.rows_touch(u.heads) && pitch.token <= u.memory.largest_token;
 }
 
 /// The most tokens whose rows fit in `bytes`: a power of two from `least` to a block.
@@ -124,15 +130,13 @@ struct unit_shape {
 }
 
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
-/// are read about in the order they lie. Where reading binds, memory is asked for several pages side by side.
-///
-/// What a single row reads from end to end, as it does f32 keys, is best left to the hardware altogether: prefetching
-/// by hand takes the place of reads.
+/// are read about in the order they lie. Where reading binds, memory is asked for several pages side by side. f32 keys
+/// are read from end to end.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
   if (u.packed) return {};
   const bool one_head = u.heads == 1;
-  if (u.rows == 1 && u.k.element == 4) return {one_head ? block_keys : row_group, prefetch_order::none};
+  if (single_row_alone(u) && u.k.element == 4) return {one_head ? block_keys : row_group, prefetch_order::none};
   if (one_head) return {tokens_within(first_level_bytes / 4, u.k.row, row_group)};
   if (!memory_order_pays(u, u.k)) return {row_group};
   const bool by_parts = reading_binds(u.rows, u.k.element) && u.k.row % line_bytes == 0;
@@ -141,16 +145,17 @@ struct unit_shape {
 }
 
 /// The same for values. A visit loads and stores the sums that it adds to, which is why rows that take longer than
-/// reading take more tokens.
+/// reading take more tokens. Rows that prefetch the next piece of a value with each ask for whole values, in the order
+/// of use.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
   const bool one_head = u.heads == 1;
-  if (u.rows <= 4 * few_rows && memory_order_pays(u, u.v))
+  if (u.rows > u.memory.beside_rows && u.rows <= 4 * few_rows && memory_order_pays(u, u.v))
     return {(u.rows > 2 * u.v.element ? 4 : 2) * row_group, prefetch_order::of_memory};
   if (u.rows > 2 * few_rows) return {};
   const std::int64_t least = u.rows <= few_rows ? row_group : 2 * row_group;
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, least);
   const bool from_end_to_end = u.in_one_pass || (u.v.element == 4 && !one_head);
-  if (u.rows == 1 && from_end_to_end) return {one_head ? block_keys : step, prefetch_order::none};
+  if (single_row_alone(u) && from_end_to_end) return {one_head ? block_keys : step, prefetch_order::none};
   return {step};
 }
 
@@ -168,7 +173,7 @@ struct unit_shape {
   order.values.pitch = u.v;
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
-  if (!one_head && single) order.pages = 0;
+  if (one_head || !single) order.pages = u.memory.pages;
   return order;
 }
 
