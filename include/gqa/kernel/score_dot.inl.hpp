@@ -47,29 +47,27 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
   }
 }
 
-/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end. If ByLine (of f32), with each line of key c
-/// one is prefetched, `spread` apart, from ahead + c * stride on. q: [padded dim / 8][R][8]. Even: no key ends inside a
-/// step.
+/// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end. If ByLine, with each line of key c one is
+/// prefetched, `spread` apart, from ahead + c * stride on. q: [padded dim / 8][R][8]. Even: no key ends inside a step.
 template <element E, int R, int C, bool Even, bool ByLine, class V>
 GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const char* ahead, std::int64_t stride,
                                   std::int64_t spread, std::int64_t dim, V* acc) {
-  static_assert(!ByLine || (E == element::f32 && Even));
+  static_assert(!ByLine || Even);
   GQA_UNROLL(32)
   for (int i = 0; i < dot_vectors<R> * C; ++i) acc[i] = V{};
-  constexpr int at_once = ByLine || C == 1 ? 2 : 1;  // steps: measured
+  constexpr int line_steps = (int)(line_bytes / (8 * size_of<E>));
+  constexpr int at_once = ByLine ? line_steps : C == 1 ? 2 : 1;  // measured
   std::int64_t d = 0;
   for (; d + 8 * at_once <= dim; d += 8 * at_once, q += 8 * at_once * R, ahead += spread * line_bytes) {
     GQA_UNROLL(4)
     for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
-    GQA_UNROLL(2)
+    GQA_UNROLL(4)
     for (int i = 0; i < at_once; ++i) dot_step<E, R, C>(q + i * 8 * R, k, (d + i * 8) * size_of<E>, 8, acc);
   }
-  if (at_once == 2 && d + 8 <= dim) {
+  if (at_once > 1 && d + 8 <= dim) {
     GQA_UNROLL(4)
     for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
-    dot_step<E, R, C>(q, k, d * size_of<E>, 8, acc);
-    d += 8;
-    q += 8 * R;
+    for (; d + 8 <= dim; d += 8, q += 8 * R) dot_step<E, R, C>(q, k, d * size_of<E>, 8, acc);
   }
   if (!Even && d < dim) dot_step<E, R, C>(q, k, d * size_of<E>, dim - d, acc);
 }
@@ -145,26 +143,30 @@ GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, bool fetch) {
   else dot_tile<E, R, C, true, ByLine>(a, q, s, fetch);
 }
 
-/// Up to so many rows of f32 prefetch line by line: measured.
-inline constexpr int rows_by_line = width == 16 ? 8 : 4;
+/// Up to so many rows prefetch line by line: measured.
+template <element E>
+constexpr int rows_by_line() {
+  if (width == 16) return 8;
+  return E == element::f32 ? 4 : 0;
+}
 
 /// n rows from `row` on. Not inlined: in one large function, registers would not do.
 template <element E, bool ByLine>
 GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, bool fetch) noexcept {
+  static_assert(dot_rows.alone == 8 || dot_rows.each == 4);
+  constexpr bool large = ByLine ? rows_by_line<E>() == 8 : dot_rows.alone == 8;
   switch (n) {
     case 8:
-      if constexpr (ByLine ? rows_by_line == 8 : dot_rows.alone == 8 || dot_rows.each == 8)
-        dot_rows_of<E, 8, ByLine>(a, row, fetch);
+      if constexpr (large) dot_rows_of<E, 8, ByLine>(a, row, fetch);
       break;
     case 7:
-      if constexpr (ByLine ? rows_by_line == 8 : dot_rows.alone == 8) dot_rows_of<E, 7, ByLine>(a, row, fetch);
+      if constexpr (large) dot_rows_of<E, 7, ByLine>(a, row, fetch);
       break;
     case 6:
-      if constexpr (ByLine ? rows_by_line == 8 : dot_rows.alone == 8 || dot_rows.each == 6)
-        dot_rows_of<E, 6, ByLine>(a, row, fetch);
+      if constexpr (large) dot_rows_of<E, 6, ByLine>(a, row, fetch);
       break;
     case 5:
-      if constexpr (ByLine ? rows_by_line == 8 : dot_rows.alone == 8) dot_rows_of<E, 5, ByLine>(a, row, fetch);
+      if constexpr (large) dot_rows_of<E, 5, ByLine>(a, row, fetch);
       break;
     case 4: dot_rows_of<E, 4, ByLine>(a, row, fetch); break;
     case 3: dot_rows_of<E, 3, ByLine>(a, row, fetch); break;
@@ -173,13 +175,13 @@ GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n
   }
 }
 
-/// One tile prefetches as it reads, where keys are evenly spaced: few rows of f32 line by line, since they wait for
-/// little else. Several tiles share that, each its part beforehand.
+/// One tile prefetches as it reads, where keys are evenly spaced: few rows line by line, since they wait for little
+/// else. Several tiles share that, each its part beforehand.
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
   const bool one_tile = a.keys.stride != 0 && dot_tile_rows(a.rows, 0, dot_rows) == a.rows;
-  if constexpr (E == element::f32)
-    if (one_tile && a.rows <= rows_by_line) return dot_rows_at<E, true>(a, 0, a.rows, true);
+  if constexpr (rows_by_line<E>() > 0)
+    if (one_tile && a.rows <= rows_by_line<E>()) return dot_rows_at<E, true>(a, 0, a.rows, true);
   for (std::int64_t row = 0, n; row < a.rows; row += n) {
     n = dot_tile_rows(a.rows, row, dot_rows);
     const prefetch_share share = one_tile ? prefetch_share{} : share_of(a.keys.count, row, n, a.rows);

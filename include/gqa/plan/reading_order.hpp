@@ -130,18 +130,18 @@ struct unit_shape {
 }
 
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
-/// are read about in the order they lie. Where reading binds, memory is asked for several pages side by side. f32 keys
-/// are read from end to end.
+/// are read about in the order they lie. Where reading binds, memory is asked for several pages side by side. Single
+/// rows read f32 keys from end to end.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
   if (u.packed) return {};
   const bool one_head = u.heads == 1;
   if (single_row_alone(u) && u.k.element == 4) return {one_head ? block_keys : row_group, prefetch_order::none};
-  if (one_head) return {tokens_within(first_level_bytes / 4, u.k.row, row_group)};
+  const std::int64_t step = tokens_within(first_level_bytes / 8, u.k.row, row_group);
+  if (one_head) return {step};
   if (!memory_order_pays(u, u.k)) return {row_group};
   const bool by_parts = reading_binds(u.rows, u.k.element) && u.k.row % line_bytes == 0;
-  return {tokens_within(first_level_bytes / 8, u.k.row, row_group),
-          by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
+  return {step, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
 }
 
 /// The same for values. A visit loads and stores the sums that it adds to, which is why rows that take longer than
