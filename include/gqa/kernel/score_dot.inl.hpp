@@ -72,14 +72,13 @@ GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const ch
   if (!Even && d < dim) dot_step<E, R, C>(q, k, d * size_of<E>, dim - d, acc);
 }
 
-/// Which rows to come, of `count`, a tile of n of all `rows` query rows prefetches, from query row `first` on. All at
-/// once they would hold up the first tile's arithmetic, since a processor follows some 20 lines at a time.
-struct prefetch_share {
-  std::int64_t begin, end;
-};
-GQA_INLINE prefetch_share share_of(std::int64_t count, std::int64_t first, std::int64_t n, std::int64_t rows) {
-  if (n == rows) return {0, count};  // no division where a single tile does it all
-  return {count * first / rows, count * (first + n) / rows};
+/// Which keys of a group of 8 bring what is prefetched with them: bit i, for key i. Of several tiles of query rows each
+/// takes its part, all through the keys: a processor follows some 20 lines at a time.
+typedef unsigned key_mask;
+GQA_INLINE key_mask keys_of_tile(int tile, int tiles) {
+  key_mask keys = 0;
+  for (int i = tile; i < row_group; i += tiles) keys |= 1u << i;
+  return keys;
 }
 
 /// Prefetches all that goes with one key, from `ahead` on.
@@ -88,10 +87,10 @@ GQA_INLINE void prefetch_key(const score_args& a, const char* ahead) {
   for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) prefetch(ahead + at * a.keys.ahead.spread);
 }
 
-/// R rows x all keys, C of them side by side. If `fetch`, what goes with C keys is prefetched before they are read: one
-/// line at a time memory answers later, and that of all keys would hold up what is read meanwhile.
+/// R rows x all keys, C of them side by side. What goes with a key of `fetch` is prefetched before it is read, if not
+/// ByLine.
 template <element E, int R, int C, bool Even, bool ByLine>
-GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, bool fetch) {
+GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask fetch) {
   typedef typename dot_vector_of<R>::type V;
   constexpr int vectors = dot_vectors<R>, rows = dot_vector_of<R>::rows;
   constexpr int at_once = C > 2 ? C : 2;  // keys whose sums wait for each other
@@ -108,10 +107,8 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, bool fet
         const char* k[C];
         GQA_UNROLL(4)
         for (int j = 0; j < C; ++j) k[j] = row_of(a.keys, run, key, i + j);
-        if (!ByLine && fetch) {
-          GQA_UNROLL(4)
-          for (int j = 0; j < C; ++j) prefetch_key<E>(a, run.ahead + (i + j) * ahead_stride);
-        }
+        for (int j = 0; j < C; ++j)
+          if (!ByLine && (fetch >> (i + j) & 1)) prefetch_key<E>(a, ahead_of(a.keys, run, key, i + j));
         dot_keys_together<E, R, C, Even, ByLine>(q, k, run.ahead + i * ahead_stride, ahead_stride, a.keys.ahead.spread,
                                                  a.dim, acc + (i - c) * vectors);
       }
@@ -134,7 +131,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, bool fet
 /// R rows from `row` on. Keys stand side by side, as far as there are registers, unless each is to be read from end to
 /// end before the next; four against one or two rows, which would wait for their own sums.
 template <element E, int R, bool ByLine>
-GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, bool fetch) {
+GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, key_mask fetch) {
   const float* q = a.q + row * padded(a.dim);
   float* s = a.s + row * block_keys;
   constexpr int C = R <= 2 ? 4 : R * dot_keys <= dot_sums ? dot_keys : 1;
@@ -152,7 +149,7 @@ constexpr int rows_by_line() {
 
 /// n rows from `row` on. Not inlined: in one large function, registers would not do.
 template <element E, bool ByLine>
-GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, bool fetch) noexcept {
+GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, key_mask fetch) noexcept {
   static_assert(dot_rows.alone == 8 || dot_rows.each == 4);
   constexpr bool large = ByLine ? rows_by_line<E>() == 8 : dot_rows.alone == 8;
   switch (n) {
@@ -175,17 +172,17 @@ GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n
   }
 }
 
-/// One tile prefetches as it reads, where keys are evenly spaced: few rows line by line, since they wait for little
-/// else. Several tiles share that, each its part beforehand.
+/// A single tile of few rows prefetches line by line where keys are evenly spaced: it waits for little else.
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
-  const bool one_tile = a.keys.stride != 0 && dot_tile_rows(a.rows, 0, dot_rows) == a.rows;
+  static_assert(rows_by_line<E>() <= dot_rows.alone);
   if constexpr (rows_by_line<E>() > 0)
-    if (one_tile && a.rows <= rows_by_line<E>()) return dot_rows_at<E, true>(a, 0, a.rows, true);
-  for (std::int64_t row = 0, n; row < a.rows; row += n) {
+    if (a.rows <= rows_by_line<E>() && a.keys.stride != 0) return dot_rows_at<E, true>(a, 0, a.rows, 0);
+  int tiles = 0;
+  for (std::int64_t row = 0; row < a.rows; row += dot_tile_rows(a.rows, row, dot_rows)) ++tiles;
+  int tile = 0;
+  for (std::int64_t row = 0, n; row < a.rows; row += n, ++tile) {
     n = dot_tile_rows(a.rows, row, dot_rows);
-    const prefetch_share share = one_tile ? prefetch_share{} : share_of(a.keys.count, row, n, a.rows);
-    for (std::int64_t key = share.begin; key < share.end; ++key) prefetch_key<E>(a, row_at(a.keys, key).ahead);
-    dot_rows_at<E, false>(a, row, n, one_tile);
+    dot_rows_at<E, false>(a, row, n, keys_of_tile(tile, tiles));
   }
 }
