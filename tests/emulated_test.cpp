@@ -52,6 +52,11 @@ void expect_same_shape(gqa::isa real, gqa::isa like) {
   EXPECT_EQ(f32_table(real)->row_tile, f32_table(like)->row_tile) << gqa::name(real);
   EXPECT_EQ(f32_table(real)->dot_rows.alone, f32_table(like)->dot_rows.alone) << gqa::name(real);
   EXPECT_EQ(f32_table(real)->dot_rows.each, f32_table(like)->dot_rows.each) << gqa::name(real);
+  const gqa::memory_traits x = f32_table(real)->memory, y = f32_table(like)->memory;
+  EXPECT_EQ(x.largest_token, y.largest_token) << gqa::name(real);
+  EXPECT_EQ(x.pages, y.pages) << gqa::name(real);
+  EXPECT_EQ(x.beside_rows, y.beside_rows) << gqa::name(real);
+  EXPECT_EQ(x.single_rows, y.single_rows) << gqa::name(real);
 }
 
 TEST(Emulated, ShapesAreThoseOfTheRealTargets) {
@@ -101,10 +106,8 @@ TEST(Emulated, EveryFeatureGivesThePortableBits) {
     if (one_in(2)) m.cache.page_size = m.cache.inside == order::tiled ? 16 : draw.between(1, 20);
     m.shares = draw.between(1, 4);
     const problem p = generate(r, seed + 9000);
-    if (seed % 2 == 0)
-      expect_same_bits<f32_types>(p, m);
-    else
-      expect_same_bits<mixed_types>(p, m);
+    if (seed % 2 == 0) expect_same_bits<f32_types>(p, m);
+    else expect_same_bits<mixed_types>(p, m);
   }
 }
 

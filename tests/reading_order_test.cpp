@@ -38,27 +38,28 @@ using gqa::detail::unit_shape;
 struct walk {
   std::int64_t q_heads, kv_heads, q_len;
   cache_kind cache;
+  std::int64_t dim = 64;
 };
 
-constexpr std::int64_t tokens = 384, dim = 64;
+constexpr std::int64_t tokens = 384;
 
-template <class T>
-constexpr std::int64_t row_lines = static_cast<std::int64_t>(sizeof(T)) * dim / line_bytes;
-
-// Where the lines of all heads of `cache` begin: a row a token or, in tiles, as many of 16 of them.
+// Where the lines of all heads of `cache` begin, counted from its first key or value: of each row or, of keys in tiles,
+// of 16 of them.
 template <class T>
 std::vector<std::uintptr_t> lines_of(const stored_cache<T, T>& cache, const walk& w, bool keys) {
   std::vector<std::uintptr_t> lines;
   cache.visit([&](const auto& layout) {
     const std::int64_t together = keys && layout.order() == gqa::key_order::tiles ? gqa::tile_tokens : 1;
     const std::int64_t head = keys ? layout.k_strides().head : layout.v_strides().head;
+    const auto size = static_cast<std::int64_t>(sizeof(T));
     for (std::int64_t token = 0; token < tokens; token += together)
-      for (std::int64_t h = 0; h < w.kv_heads; ++h)
-        for (std::int64_t line = 0; line < together * row_lines<T>; ++line) {
-          const gqa::kv_run run = layout.run_at(0, token);
-          const T* at = (keys ? cache.k() + run.k : cache.v() + run.v) + h * head;
-          lines.push_back(reinterpret_cast<std::uintptr_t>(at) + static_cast<std::uintptr_t>(line * line_bytes));
-        }
+      for (std::int64_t h = 0; h < w.kv_heads; ++h) {
+        const gqa::kv_run run = layout.run_at(0, token);
+        const std::int64_t begin = ((keys ? run.k : run.v) + h * head) * size, end = begin + together * w.dim * size;
+        for (std::int64_t byte = begin - begin % line_bytes; byte < end; byte += line_bytes)
+          lines.push_back(reinterpret_cast<std::uintptr_t>(keys ? cache.k() : cache.v()) +
+                          static_cast<std::uintptr_t>(byte));
+      }
   });
   return lines;
 }
@@ -67,7 +68,7 @@ template <class T>
 void expect_prefetched_once(const walk& w, gqa::isa target) {
   recipe r;
   r.spec.heads = {w.q_heads, w.kv_heads};
-  r.spec.dims = {dim, dim};
+  r.spec.dims = {w.dim, w.dim};
   r.q_len = w.q_len;
   r.kv_len = tokens;
   const problem p = generate(r, 1);
@@ -92,15 +93,18 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
       asked += n;
     }
     const auto lines = static_cast<std::int64_t>(times.size());
-    const std::int64_t block = block_keys * w.kv_heads * row_lines<T>;  // nobody asks for the first
+    const std::int64_t block = lines * block_keys / tokens;  // nobody asks for the first
     const std::string where = std::string(gqa::name(target)) + ", " + m.cache.name() + ", " +
                               std::to_string(w.q_heads) + "/" + std::to_string(w.kv_heads) + ", q_len " +
-                              std::to_string(w.q_len) + (keys ? ", keys" : ", values") +
-                              (sizeof(T) == 4 ? ", f32" : ", 16 bits");
-    EXPECT_EQ(lines, tokens * w.kv_heads * row_lines<T>) << where;
+                              std::to_string(w.q_len) + ", head_dim " + std::to_string(w.dim) +
+                              (keys ? ", keys" : ", values") + (sizeof(T) == 4 ? ", f32" : ", 16 bits");
+    EXPECT_EQ(lines, gqa::divide_up(tokens * w.kv_heads * w.dim * static_cast<std::int64_t>(sizeof(T)), line_bytes))
+        << where;
     EXPECT_LE(missing, block) << where;
-    // A single row asks for pieces of values early and late; 8 elements of 16 bits are a quarter of a line.
-    EXPECT_LE(asked, (sizeof(T) == 4 ? 3 : 4) * lines + block) << where;
+    // A single row asks for pieces of values early and late; 8 elements of 16 bits, or the last ones of an uneven row,
+    // are a part of a line.
+    const bool whole_lines = sizeof(T) == 4 && w.dim % 16 == 0;
+    EXPECT_LE(asked, (whole_lines ? 3 : 4) * lines + block) << where;
   }
 }
 
@@ -116,6 +120,10 @@ void expect_prefetched_in_every_layout() {
           expect_prefetched_once<T>({kv_heads * group, kv_heads, 1, cache}, target);
     expect_prefetched_once<T>({32, 8, 12, {}}, target);
     expect_prefetched_once<T>({8, 8, 100, {}}, target);
+    for (const std::int64_t rows : {47, 63}) expect_prefetched_once<T>({rows, 1, 1, {}}, target);  // many tiles
+    for (const std::int64_t kv_heads : {1, 4})  // a row of no whole lines, nor of whole steps of a dot product
+      for (const std::int64_t group : {1, 2, 4, 8, 32})
+        expect_prefetched_once<T>({kv_heads * group, kv_heads, 1, {}, 100}, target);
   }
 }
 
@@ -216,6 +224,7 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
   EXPECT_EQ(keys(512), row_group);
   EXPECT_EQ(keys(256), 2 * row_group);
   EXPECT_EQ(keys(128), 4 * row_group);
+  EXPECT_EQ(order_of(interleaved(1, 8, 4, 512)).keys.step, row_group) << "one head as well";
   const auto values = [](std::int64_t rows, std::int64_t element) {
     return order_of(interleaved(4, rows, element, 128 * element)).values.step;
   };

@@ -87,8 +87,8 @@ GQA_INLINE void prefetch_key(const score_args& a, const char* ahead) {
   for (std::int64_t at = 0; at < a.dim * size_of<E>; at += line_bytes) prefetch(ahead + at * a.keys.ahead.spread);
 }
 
-/// R rows x all keys, C of them side by side. What goes with a key of `fetch` is prefetched before it is read, if not
-/// ByLine.
+/// R rows x all keys, C of them side by side. What goes with a key of `fetch` is prefetched before it is read or, if
+/// ByLine, with every key as it is read.
 template <element E, int R, int C, bool Even, bool ByLine>
 GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask fetch) {
   typedef typename dot_vector_of<R>::type V;
@@ -177,7 +177,8 @@ template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
   static_assert(rows_by_line<E>() <= dot_rows.alone);
   if constexpr (rows_by_line<E>() > 0)
-    if (a.rows <= rows_by_line<E>() && a.keys.stride != 0) return dot_rows_at<E, true>(a, 0, a.rows, 0);
+    if (a.rows <= rows_by_line<E>() && a.keys.stride != 0)
+      return dot_rows_at<E, true>(a, 0, a.rows, keys_of_tile(0, 1));
   int tiles = 0;
   for (std::int64_t row = 0; row < a.rows; row += dot_tile_rows(a.rows, row, dot_rows)) ++tiles;
   int tile = 0;

@@ -38,13 +38,13 @@ struct row_set : row_table {
 inline constexpr std::int64_t row_group = 8;
 
 /// Query rows of a dot product's register tiles: up to `alone` (4 or 8) make one, which reads each key once; of more,
-/// `each` takes so many (4, 6 or 8), or 4.
+/// `each` takes so many (4 or, where `alone` is 8, 6 or 8), or 4.
 struct dot_tiling {
   std::int64_t alone, each;
 };
 
 /// Rows of the next tile, after `done` of all rows: 3 and 2 rather than a single one at the end. Six only among many:
-/// the fewer tiles there are, the more each has to prefetch at once.
+/// measured.
 [[nodiscard]] constexpr std::int64_t dot_tile_rows(std::int64_t rows, std::int64_t done, dot_tiling tiles) noexcept {
   const std::int64_t left = rows - done;
   if (rows <= tiles.alone) return rows;
@@ -53,7 +53,8 @@ struct dot_tiling {
   return left == 5 || left == 6 ? 3 : left < 4 ? left : 4;
 }
 
-/// How a target's processors were measured to read from memory best: what plan/reading_order.hpp decides by.
+/// How a target's processors were measured to read from memory best: what plan/reading_order.hpp, and for the pieces of
+/// a value weigh, decide by.
 struct memory_traits {
   /// Bytes of a token's interleaved rows, up to which those of the next tokens find room in the second level of cache.
   std::int64_t largest_token;

@@ -130,8 +130,8 @@ struct unit_shape {
 }
 
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
-/// are read about in the order they lie. Where reading binds, memory is asked for several pages side by side. Single
-/// rows read f32 keys from end to end.
+/// are read about in the order they lie. Where reading binds, memory is asked for several pages side by side. A single
+/// row reads f32 keys from end to end, which the hardware may follow better alone.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
   if (u.packed) return {};
@@ -145,8 +145,8 @@ struct unit_shape {
 }
 
 /// The same for values. A visit loads and stores the sums that it adds to, which is why rows that take longer than
-/// reading take more tokens. Rows that prefetch the next piece of a value with each ask for whole values, in the order
-/// of use.
+/// reading take more tokens. Rows that prefetch a value's next piece with each (memory_traits::beside_rows) do so in
+/// the order of use.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
   const bool one_head = u.heads == 1;
   if (u.rows > u.memory.beside_rows && u.rows <= 4 * few_rows && memory_order_pays(u, u.v))
