@@ -133,8 +133,8 @@ TEST(ReadingOrder, EveryLineIsPrefetched) {
 }
 
 // As AVX2 and AVX-512 have them: no target's own, so that the rules are tested on every machine.
-constexpr gqa::memory_traits leaves_single_rows{8 * 1024, 128, 1, false};
-constexpr gqa::memory_traits prefetches_all{32 * 1024, 0, 4, true};
+constexpr gqa::memory_traits leaves_single_rows{8 * 1024, 1, false, true};
+constexpr gqa::memory_traits prefetches_all{32 * 1024, 4, true, false};
 
 // Rows of `bytes` each, of all heads of a token and then of the next.
 unit_shape interleaved(std::int64_t heads, std::int64_t rows, std::int64_t element, std::int64_t bytes,
@@ -190,13 +190,16 @@ TEST(ReadingOrder, ASingleRowIsPrefetchedWhereThatPays) {
   EXPECT_EQ(one_head.keys.prefetch, prefetch_order::none) << "one stream: the hardware's own";
 }
 
-TEST(ReadingOrder, PagesAreThoseOfTheTarget) {
-  for (const std::int64_t rows : {2, 32}) {
-    EXPECT_EQ(order_of(interleaved(8, rows, 4, 512)).pages, 128);
-    EXPECT_EQ(order_of(interleaved(8, rows, 4, 512, prefetches_all)).pages, 0);
+TEST(ReadingOrder, PagesOfOneHeadArePrefetchedThoseOfSeveralWhereThatPays) {
+  const auto pages = [](std::int64_t heads, std::int64_t rows, const gqa::memory_traits& memory) {
+    return order_of(interleaved(heads, rows, 4, 512, memory)).pages;
+  };
+  for (const std::int64_t rows : {1, 2, 32}) {
+    EXPECT_EQ(pages(1, rows, leaves_single_rows), 128);
+    EXPECT_EQ(pages(1, rows, prefetches_all), 128);
+    EXPECT_EQ(pages(8, rows, leaves_single_rows), rows == 1 ? 0 : 128);
+    EXPECT_EQ(pages(8, rows, prefetches_all), 0);
   }
-  EXPECT_EQ(order_of(interleaved(8, 1, 4, 512)).pages, 0);
-  EXPECT_EQ(order_of(interleaved(1, 1, 4, 512)).pages, 128);
 }
 
 TEST(ReadingOrder, WhereReadingBindsSeveralPagesComeSideBySide) {

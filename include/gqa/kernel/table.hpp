@@ -58,9 +58,9 @@ struct dot_tiling {
 struct memory_traits {
   /// Bytes of a token's interleaved rows, up to which those of the next tokens find room in the second level of cache.
   std::int64_t largest_token;
-  std::int64_t pages;        ///< memory pages to prefetch at a time (plan/page_prefetch.hpp); 0: none
   std::int64_t beside_rows;  ///< up to so many rows, each piece of a value prefetches the next piece as well
   bool single_rows;          ///< a single row of interleaved heads gains by prefetching, too
+  bool pages_of_heads;       ///< heads walked together gain by memory pages prefetched early, as a head alone does
 };
 
 /// S[r][c] = scale * (q_r . k_c) for `rows` x `keys.count`; count is a multiple of 8.

@@ -173,7 +173,7 @@ struct unit_shape {
   order.values.pitch = u.v;
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
-  if (one_head || !single) order.pages = u.memory.pages;
+  if (one_head || (!single && u.memory.pages_of_heads)) order.pages = 128;
   return order;
 }
 
