@@ -133,8 +133,10 @@ TEST(ReadingOrder, EveryLineIsPrefetched) {
 }
 
 // As AVX2 and AVX-512 have them: no target's own, so that the rules are tested on every machine.
-constexpr gqa::memory_traits leaves_single_rows{8 * 1024, 1, false, true};
-constexpr gqa::memory_traits prefetches_all{32 * 1024, 4, true, false};
+constexpr gqa::memory_traits leaves_single_rows{
+    .largest_token = 8 * 1024, .beside_rows = 1, .single_rows = false, .pages_of_heads = true};
+constexpr gqa::memory_traits prefetches_all{
+    .largest_token = 32 * 1024, .beside_rows = 4, .single_rows = true, .pages_of_heads = false};
 
 // Rows of `bytes` each, of all heads of a token and then of the next.
 unit_shape interleaved(std::int64_t heads, std::int64_t rows, std::int64_t element, std::int64_t bytes,

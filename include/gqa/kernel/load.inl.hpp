@@ -54,12 +54,9 @@ GQA_INLINE row_run row_at(const row_set& rows, std::int64_t i) {
   return {row(rows, first) + inside * rows.stride, row(rows.ahead, first) + inside * rows.ahead.stride, 1};
 }
 
-/// Row first + i of the group that begins with `run`, at first; what is prefetched with it.
+/// Row first + i of the group that begins with `run`, at first.
 GQA_INLINE const char* row_of(const row_set& rows, const row_run& run, std::int64_t first, int i) {
   return rows.stride == 0 ? row(rows, first + i) : run.row + i * rows.stride;
-}
-GQA_INLINE const char* ahead_of(const row_set& rows, const row_run& run, std::int64_t first, int i) {
-  return rows.stride == 0 ? row(rows.ahead, first + i) : run.ahead + i * rows.ahead.stride;
 }
 
 /// head_dim, up to whole groups of the contract's lanes: how far queries and panels are padded with zeros.

@@ -125,7 +125,7 @@ GQA_NAMESPACE_BEGIN
 namespace emulated4 {
 inline constexpr isa region_isa = isa::emulated4;
 inline constexpr dot_tiling dot_rows = {4, 4};
-inline constexpr memory_traits memory = {8 * 1024, 1, false, true};
+inline constexpr memory_traits memory = {};
 inline constexpr int width = 4, row_tile = 6, dot_keys = 2, dot_sums = 8, unpacked_rows = 8, score_rows = 6,
                      panel_registers = 24;
 #include "kernels.inl.hpp"
@@ -133,7 +133,7 @@ inline constexpr int width = 4, row_tile = 6, dot_keys = 2, dot_sums = 8, unpack
 namespace emulated8 {
 inline constexpr isa region_isa = isa::emulated8;
 inline constexpr dot_tiling dot_rows = {8, 6};
-inline constexpr memory_traits memory = {8 * 1024, 1, false, true};
+inline constexpr memory_traits memory = {};
 inline constexpr int width = 8, row_tile = 6, dot_keys = 2, dot_sums = 12, unpacked_rows = 48, score_rows = 6,
                      panel_registers = 12;
 #include "kernels.inl.hpp"
@@ -141,7 +141,8 @@ inline constexpr int width = 8, row_tile = 6, dot_keys = 2, dot_sums = 12, unpac
 namespace emulated16 {
 inline constexpr isa region_isa = isa::emulated16;
 inline constexpr dot_tiling dot_rows = {8, 8};
-inline constexpr memory_traits memory = {32 * 1024, 4, true, false};
+inline constexpr memory_traits memory = {
+    .largest_token = 32 * 1024, .beside_rows = 4, .single_rows = true, .pages_of_heads = false};
 inline constexpr int width = 16, row_tile = 12, dot_keys = 4, dot_sums = 32, unpacked_rows = 64, score_rows = 6,
                      panel_registers = 24;
 #include "kernels.inl.hpp"

@@ -108,7 +108,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
         GQA_UNROLL(4)
         for (int j = 0; j < C; ++j) k[j] = row_of(a.keys, run, key, i + j);
         for (int j = 0; j < C; ++j)
-          if (!ByLine && (fetch >> (i + j) & 1)) prefetch_key<E>(a, ahead_of(a.keys, run, key, i + j));
+          if (!ByLine && (fetch >> (i + j) & 1)) prefetch_key<E>(a, row_at(a.keys, key + i + j).ahead);
         dot_keys_together<E, R, C, Even, ByLine>(q, k, run.ahead + i * ahead_stride, ahead_stride, a.keys.ahead.spread,
                                                  a.dim, acc + (i - c) * vectors);
       }

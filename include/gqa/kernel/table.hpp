@@ -54,13 +54,13 @@ struct dot_tiling {
 }
 
 /// How a target's processors were measured to read from memory best: what plan/reading_order.hpp, and for the pieces of
-/// a value weigh, decide by.
+/// a value weigh, decide by. The defaults are AVX2's.
 struct memory_traits {
   /// Bytes of a token's interleaved rows, up to which those of the next tokens find room in the second level of cache.
-  std::int64_t largest_token;
-  std::int64_t beside_rows;  ///< up to so many rows, each piece of a value prefetches the next piece as well
-  bool single_rows;          ///< a single row of interleaved heads gains by prefetching, too
-  bool pages_of_heads;       ///< heads walked together gain by memory pages prefetched early, as a head alone does
+  std::int64_t largest_token = 8 * 1024;
+  std::int64_t beside_rows = 1;  ///< up to so many rows, each piece of a value prefetches the next piece as well
+  bool single_rows = false;      ///< a single row of interleaved heads gains by prefetching, too
+  bool pages_of_heads = true;    ///< heads walked together gain by memory pages prefetched early, as one alone does
 };
 
 /// S[r][c] = scale * (q_r . k_c) for `rows` x `keys.count`; count is a multiple of 8.

@@ -11,7 +11,7 @@ inline constexpr dot_tiling dot_rows = {8, 6};
 inline constexpr int dot_keys = 2;        // keys side by side
 inline constexpr int dot_sums = 12;       // as far as rows x keys have registers
 inline constexpr int unpacked_rows = 48;  // measured: a tie at 48 rows
-inline constexpr memory_traits memory = {8 * 1024, 1, false, true};
+inline constexpr memory_traits memory = {};
 
 GQA_INLINE vec vzero() { return vec{}; }
 GQA_INLINE vec vset(float x) { return _mm256_set1_ps(x); }

@@ -9,7 +9,7 @@ inline constexpr dot_tiling dot_rows = {4, 4};
 inline constexpr int dot_keys = 2;  // keys side by side
 inline constexpr int dot_sums = 8;  // as far as rows x keys have registers
 inline constexpr int unpacked_rows = 8;
-inline constexpr memory_traits memory = {8 * 1024, 1, false, true};
+inline constexpr memory_traits memory = {};
 
 GQA_INLINE vec vzero() { return vec{}; }
 GQA_INLINE vec vset(float x) { return vdupq_n_f32(x); }

@@ -10,7 +10,7 @@ inline constexpr dot_tiling dot_rows = {4, 4};
 inline constexpr int dot_keys = 1;
 inline constexpr int dot_sums = 4;
 inline constexpr int unpacked_rows = 8;
-inline constexpr memory_traits memory = {8 * 1024, 1, false, true};
+inline constexpr memory_traits memory = {};
 
 GQA_INLINE vec vset(float x) { return vec{x, x, x, x}; }
 GQA_INLINE vec vzero() { return vec{}; }

@@ -80,7 +80,7 @@ struct reading_order {
   reading_pace keys, values;
   std::int64_t together = 1;  ///< blocks whose keys are all read before the first one's values
   bool in_turn = false;       ///< each key from end to end before the next
-  std::int64_t pages = 0;     ///< memory pages prefetched at a time (page_prefetch.hpp); 0: none
+  std::int64_t pages = 128;   ///< memory pages prefetched at a time (page_prefetch.hpp); 0: none
 };
 
 /// Up to as many rows as an element of K has bytes, reading a key takes longer than scoring it. Up to a few rows, it
@@ -173,7 +173,7 @@ struct unit_shape {
   order.values.pitch = u.v;
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
-  if (one_head || (!single && u.memory.pages_of_heads)) order.pages = 128;
+  if (!one_head && (single || !u.memory.pages_of_heads)) order.pages = 0;
   return order;
 }
 
