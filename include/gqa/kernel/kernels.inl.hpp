@@ -12,6 +12,7 @@
 #include GQA_REGION_VEC
 #include "load.inl.hpp"
 #include "math.inl.hpp"
+#include "score_row.inl.hpp"
 #include "score_dot.inl.hpp"
 #include "score_panels.inl.hpp"
 #include "pack.inl.hpp"

@@ -48,6 +48,9 @@ GQA_INLINE row_run run_from(const row_set& rows, std::int64_t i) {
   return {row(rows, i), row(rows.ahead, i), left < rows.run ? left : rows.run};
 }
 
+/// Whether more is to be prefetched than what is read anyway.
+GQA_INLINE bool reads_ahead(const row_set& rows) { return row(rows.ahead, 0) != row(rows, 0); }
+
 /// Row i alone, a run of one.
 GQA_INLINE row_run row_at(const row_set& rows, std::int64_t i) {
   const std::int64_t inside = rows.stride == 0 ? 0 : i % row_group, first = i - inside;

@@ -1,7 +1,7 @@
 // Scores of few rows: each q . k is a dot product along head_dim, a tile of rows x 8 keys at a time, so that a key is
-// read and widened once for all rows of the tile. Lane l of a row's 8 is virtual lane l of the contract; those of two
-// keys, then four, then eight are added up pairwise as they appear, so that few registers wait. Where a register holds
-// the lanes of several rows (rows_vec), a key's are repeated beside each other.
+// read and widened once for all rows of the tile (score_row.inl.hpp has a single row's). Lane l of a row's 8 is virtual
+// lane l of the contract; those of two keys, then four, then eight are added up pairwise as they appear, so that few
+// registers wait. Where a register holds the lanes of several rows (rows_vec), a key's are repeated beside each other.
 
 /// The vector that R rows are multiplied in, and how many rows share one.
 template <bool Several>
@@ -129,9 +129,11 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
 }
 
 /// R rows from `row` on. Keys stand side by side, as far as there are registers, unless each is to be read from end to
-/// end before the next; four against one or two rows, which would wait for their own sums.
-template <element E, int R, bool ByLine>
+/// end before the next; four against one or two rows, which would wait for their own sums. A single row comes here only
+/// where keys are unevenly spaced or end inside a step.
+template <element E, int R, bool OneTile>
 GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, key_mask fetch) {
+  constexpr bool ByLine = OneTile && R > 1;
   const float* q = a.q + row * padded(a.dim);
   float* s = a.s + row * block_keys;
   constexpr int C = R <= 2 ? 4 : R * dot_keys <= dot_sums ? dot_keys : 1;
@@ -176,6 +178,7 @@ GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
   static_assert(rows_by_line<E>() <= dot_rows.alone);
+  if (a.rows == 1 && a.keys.stride != 0 && a.dim % score_lanes == 0) return score_row<E>(a);
   if constexpr (rows_by_line<E>() > 0)
     if (a.rows <= rows_by_line<E>() && a.keys.stride != 0)
       return dot_rows_at<E, true>(a, 0, a.rows, keys_of_tile(0, 1));

@@ -48,7 +48,7 @@ GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements
 enum class fetch {
   all,    // one value's part with each
   share,  // less, where other tiles read them too
-  none    // nothing: they are packed, or others ask
+  none    // nothing: they are packed, others ask, or the hardware does
 };
 
 /// Values that a tile takes at once, as far as there are registers: measured.
@@ -117,12 +117,7 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, int tile, std::i
     GQA_UNROLL(8)
     for (int c = 0; c < C; ++c) acc[r * C + c] = vload(o + r * a.o_stride + c * width);
   }
-  if constexpr (F == fetch::none) {  // one run
-    const row_run all{row(a.values, 0) + column * size_of<E>, nullptr, a.values.count};
-    weigh_run<E, R, C, Partial, F>(all, a.values.stride, 0, 0, 0, p, elements, acc);
-  } else {
-    weigh_runs<E, R, C, Partial, F>(a, p, tile, column, elements, acc);
-  }
+  weigh_runs<E, R, C, Partial, F>(a, p, tile, column, elements, acc);
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
     GQA_UNROLL(8)
@@ -153,29 +148,28 @@ GQA_INLINE void weigh_many(const weigh_args& a) {
 }
 
 /// R rows: a single one in the widest tiles, more in those of few_vectors.
-template <element E, int R>
+template <element E, int R, fetch F = fetch::all>
 GQA_INLINE void weigh_few(const weigh_args& a) {
   constexpr int C = R == 1 ? value_vectors : few_vectors<E, R>();
   const float* p = a.p;
   float* o = a.o;
   std::int64_t column = 0;
   for (; column + C * width <= a.dim; column += C * width)
-    weigh_tile<E, R, C, false, fetch::all>(a, p, 0, column, 0, o + column);
+    weigh_tile<E, R, C, false, F>(a, p, 0, column, 0, o + column);
   if constexpr (C > 4)
     for (; column + 4 * width <= a.dim; column += 4 * width)
-      weigh_tile<E, R, 4, false, fetch::all>(a, p, 0, column, 0, o + column);
+      weigh_tile<E, R, 4, false, F>(a, p, 0, column, 0, o + column);
   if constexpr (C > 2)
     for (; column + 2 * width <= a.dim; column += 2 * width)
-      weigh_tile<E, R, 2, false, fetch::all>(a, p, 0, column, 0, o + column);
-  for (; column + width <= a.dim; column += width)
-    weigh_tile<E, R, 1, false, fetch::all>(a, p, 0, column, 0, o + column);
-  if (column < a.dim) weigh_tile<E, R, 1, true, fetch::all>(a, p, 0, column, a.dim - column, o + column);
+      weigh_tile<E, R, 2, false, F>(a, p, 0, column, 0, o + column);
+  for (; column + width <= a.dim; column += width) weigh_tile<E, R, 1, false, F>(a, p, 0, column, 0, o + column);
+  if (column < a.dim) weigh_tile<E, R, 1, true, F>(a, p, 0, column, a.dim - column, o + column);
 }
 
 template <element E>
 GQA_ENTRY void weigh(const weigh_args& a) noexcept {
   switch (a.rows) {
-    case 1: return weigh_few<E, 1>(a);
+    case 1: return reads_ahead(a.values) ? weigh_few<E, 1>(a) : weigh_few<E, 1, fetch::none>(a);
     case 2: return weigh_few<E, 2>(a);
     case 3: return weigh_few<E, 3>(a);
     case 4: return weigh_few<E, 4>(a);

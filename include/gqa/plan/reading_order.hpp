@@ -20,7 +20,7 @@ struct visit {
 /// What a visit prefetches while it reads. Of several heads interleaved inside a token, the order of memory is not the
 /// order of use, and is answered much sooner, since the hardware's own prefetchers follow it and run ahead.
 enum class prefetch_order : std::uint8_t {
-  none,               ///< what is being read, which costs nothing: left to the hardware
+  none,               ///< nothing but what is being read: left to the hardware
   of_use,             ///< what the second visit from here reads, or, of one head alone, the next
   of_memory,          ///< its part of the tokens that come next, whose rows of all heads touch each other
   of_memory_by_parts  ///< its part of them, spread over as many equal parts as a row has lines, pages side by side
@@ -130,14 +130,14 @@ struct unit_shape {
 }
 
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
-/// are read about in the order they lie. Where reading binds, memory is asked for several pages side by side. A single
-/// row reads f32 keys from end to end, which the hardware may follow better alone.
+/// are read about in the order they lie. Where reading binds, memory is asked for several pages side by side. What a
+/// single row reads, the hardware may follow better alone.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
   if (u.packed) return {};
   const bool one_head = u.heads == 1;
-  if (single_row_alone(u) && u.k.element == 4) return {one_head ? block_keys : row_group, prefetch_order::none};
-  const std::int64_t step = tokens_within(first_level_bytes / 8, u.k.row, row_group);
+  if (single_row_alone(u)) return {one_head ? block_keys : row_group, prefetch_order::none};
+  const std::int64_t step = u.rows == 1 ? row_group : tokens_within(first_level_bytes / 8, u.k.row, row_group);
   if (one_head) return {step};
   if (!memory_order_pays(u, u.k)) return {row_group};
   const bool by_parts = reading_binds(u.rows, u.k.element) && u.k.row % line_bytes == 0;
