@@ -92,7 +92,7 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, int tile, std::i
   for (std::int64_t i = 0; i < a.values.count;) {
     row_run run = run_from(a.values, i);
     run.row += at;
-    run.ahead += touch ? at * run.count : at;
+    if (F != fetch::none) run.ahead += touch ? at * run.count : at;  // packed ones have nothing ahead
     if (F == fetch::share && tile == 1) run.ahead += run.count / 2 * ahead_step;
     const std::int64_t end = i + run.count;
     const int of_two = R == a.rows ? 2 : tile < 2 && (run.count > 1 || i % 2 == tile) ? 1 : 0;
