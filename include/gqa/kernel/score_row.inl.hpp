@@ -94,10 +94,12 @@ GQA_INLINE void dot_row(const score_args& a) {
   }
 }
 
-/// Keys read in turn are left to the hardware's own prefetchers, and so are those with which nothing else is asked for.
+/// Left to the hardware's own prefetchers are keys read in turn, keys with which nothing else is asked for, and all
+/// keys of targets whose single rows do not gain by asking.
 template <element E>
 GQA_ENTRY void score_row(const score_args& a) noexcept {
   if (a.in_turn) return dot_row<E, true, false>(a);
-  if (reads_ahead(a.keys)) return dot_row<E, false, true>(a);
+  if constexpr (memory.single_rows)
+    if (reads_ahead(a.keys)) return dot_row<E, false, true>(a);
   dot_row<E, false, false>(a);
 }
