@@ -5,16 +5,10 @@
 
 /// acc + the products of Steps times 8 elements.
 template <element E, int Steps>
-GQA_INLINE vec8 dot_piece(const vec8* q, const char* k, vec8 acc) {
+GQA_INLINE vec8 dot_piece(const float* q, const char* k, vec8 acc) {
   GQA_UNROLL(8)
-  for (int i = 0; i < Steps; ++i) acc = fma8(q[i], widen8<E>(k + i * 8 * size_of<E>), acc);
+  for (int i = 0; i < Steps; ++i) acc = fma8(load8(q + i * 8), widen8<E>(k + i * 8 * size_of<E>), acc);
   return acc;
-}
-
-template <int Steps>
-GQA_INLINE void load_piece(const float* q, vec8 (&x)[Steps]) {
-  GQA_UNROLL(8)
-  for (int i = 0; i < Steps; ++i) x[i] = load8(q + i * 8);
 }
 
 /// The products of all of q with one key.
@@ -23,16 +17,8 @@ GQA_INLINE vec8 dot_whole_key(const float* q, const char* k, std::int64_t dim) {
   constexpr int steps = 8;
   vec8 acc{};
   std::int64_t d = 0;
-  for (; d + 8 * steps <= dim; d += 8 * steps) {
-    vec8 x[steps];
-    load_piece(q + d, x);
-    acc = dot_piece<E, steps>(x, k + d * size_of<E>, acc);
-  }
-  for (; d < dim; d += 8) {
-    vec8 x[1];
-    load_piece(q + d, x);
-    acc = dot_piece<E, 1>(x, k + d * size_of<E>, acc);
-  }
+  for (; d + 8 * steps <= dim; d += 8 * steps) acc = dot_piece<E, steps>(q + d, k + d * size_of<E>, acc);
+  for (; d < dim; d += 8) acc = dot_piece<E, 1>(q + d, k + d * size_of<E>, acc);
   return acc;
 }
 
@@ -41,14 +27,11 @@ GQA_INLINE vec8 dot_whole_key(const float* q, const char* k, std::int64_t dim) {
 template <element E, int Steps, bool Fetch>
 GQA_INLINE void dot_pieces(const float* q, const char* k, std::int64_t stride, const char* ahead,
                            std::int64_t ahead_stride, std::int64_t spread, vec8* acc) {
-  vec8 x[Steps];
-  load_piece(q, x);
   GQA_UNROLL(8)
   for (int c = 0; c < row_group; ++c, k += stride, ahead += ahead_stride) {
     GQA_UNROLL(2)
-    for (int at = 0; Fetch && at < Steps * 8 * size_of<E>; at += line_bytes)
-      prefetch(at == 0 ? ahead : ahead + at * spread);
-    acc[c] = dot_piece<E, Steps>(x, k, acc[c]);
+    for (int at = 0; Fetch && at < Steps * 8 * size_of<E>; at += line_bytes) prefetch(ahead + at * spread);
+    acc[c] = dot_piece<E, Steps>(q, k, acc[c]);
   }
 }
 
@@ -70,12 +53,9 @@ GQA_INLINE void dot_piece_by_piece(const score_args& a, const row_run& run, vec8
   }
 }
 
-/// Lane i: the sum of x[i]'s lanes, in the contract's order.
-GQA_INLINE vec8 add_lanes8(const vec8* x) {
-  const vec8 low = add_pairs8(add_pairs8(x[0], x[1]), add_pairs8(x[2], x[3]));
-  const vec8 high = add_pairs8(add_pairs8(x[4], x[5]), add_pairs8(x[6], x[7]));
-  return add_halves8(low, high);
-}
+/// Lane i: the sum of accumulator i's lanes in the contract's order, from add_pairs8 of 0 and 1, 2 and 3, 4 and 5, 6
+/// and 7.
+GQA_INLINE vec8 lane_sums8(vec8 a, vec8 b, vec8 c, vec8 d) { return add_halves8(add_pairs8(a, b), add_pairs8(c, d)); }
 
 template <element E, bool InTurn, bool Fetch>
 GQA_INLINE void dot_row(const score_args& a) {
@@ -90,7 +70,9 @@ GQA_INLINE void dot_row(const score_args& a) {
     } else {
       dot_piece_by_piece<E, Fetch>(a, run, acc);
     }
-    store8(a.s + key, scale8(add_lanes8(acc), a.scale));
+    const vec8 sums = lane_sums8(add_pairs8(acc[0], acc[1]), add_pairs8(acc[2], acc[3]), add_pairs8(acc[4], acc[5]),
+                                 add_pairs8(acc[6], acc[7]));
+    store8(a.s + key, scale8(sums, a.scale));
   }
 }
 

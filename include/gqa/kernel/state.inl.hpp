@@ -11,7 +11,7 @@ GQA_ENTRY void fold_sums(const float* lanes, std::int64_t rows, float* l) noexce
       pairs[i] = add_pairs8(load8(x), load8(x + 8));
     }
     float halves[8];
-    store8(halves, add_halves8(add_pairs8(pairs[0], pairs[1]), add_pairs8(pairs[2], pairs[3])));
+    store8(halves, lane_sums8(pairs[0], pairs[1], pairs[2], pairs[3]));
     for (int i = 0; i < 4 && r + i < rows; ++i) l[r + i] = halves[2 * i] + halves[2 * i + 1];
   }
 }

@@ -110,8 +110,8 @@ struct unit_shape {
   bool in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
 };
 
-/// Whether what a single row reads from end to end is best left to the hardware altogether: prefetching by hand takes
-/// the place of reads.
+/// Whether what a single row reads is best left to the hardware altogether: prefetching by hand takes the place of
+/// reads.
 [[nodiscard]] constexpr bool single_row_alone(const unit_shape& u) noexcept {
   return u.rows == 1 && (u.heads == 1 || !u.memory.single_rows);
 }
@@ -130,8 +130,8 @@ struct unit_shape {
 }
 
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
-/// are read about in the order they lie. Where reading binds, memory is asked for several pages side by side. What a
-/// single row reads, the hardware may follow better alone.
+/// are read about in the order they lie, a single row's, which it does not keep, the most closely. Where reading binds,
+/// memory is asked for several pages side by side.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
   if (u.packed) return {};
