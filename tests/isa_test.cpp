@@ -2,7 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <gqa/isa/detect.hpp>
+#include <cstring>
+#include <gqa/isa/processor.hpp>
 #include <string>
 
 namespace {
@@ -126,6 +127,52 @@ TEST(isa_detection, agrees_with_the_compilers_view_of_this_machine) {
   EXPECT_EQ(gqa::best_isa(), isa::portable);
 #endif
   EXPECT_TRUE(gqa::is_supported(gqa::best_isa()));
+}
+
+/// Leaf 1, eax, as a processor of AMD's family 25 (17h, 19h and 1Ah are 15 and an extended 8, 10 and 11) or Intel's
+/// family 6 reports it.
+cpu_features processor(gqa::detail::cpu_vendor vendor, std::uint32_t eax) {
+  cpu_features f = avx512_machine();
+  f.vendor = vendor;
+  f.leaf1_eax = eax;
+  return f;
+}
+
+TEST(processors, are_told_apart_by_vendor_and_family) {
+  using gqa::detail::cpu_vendor;
+  using gqa::detail::family_of;
+  using gqa::detail::vendor_of;
+  const auto word = [](const char* letters) {
+    std::uint32_t w;
+    std::memcpy(&w, letters, sizeof w);
+    return w;
+  };
+  EXPECT_EQ(vendor_of(word("Auth"), word("enti"), word("cAMD")), cpu_vendor::amd);
+  EXPECT_EQ(vendor_of(word("Genu"), word("ineI"), word("ntel")), cpu_vendor::intel);
+  EXPECT_EQ(vendor_of(word("Hygo"), word("nGen"), word("uine")), cpu_vendor::other);
+  EXPECT_EQ(vendor_of(0, 0, 0), cpu_vendor::other);
+  EXPECT_EQ(family_of(processor(cpu_vendor::amd, 0x00a10f11)), 25u) << "Zen 4";
+  EXPECT_EQ(family_of(processor(cpu_vendor::amd, 0x00b00f21)), 26u) << "Zen 5";
+  EXPECT_EQ(family_of(processor(cpu_vendor::intel, 0x000c06f2)), 6u) << "model 207";
+}
+
+TEST(processors, have_traits_of_their_own) {
+  using gqa::detail::cpu_vendor;
+  using gqa::detail::traits_of;
+  const cpu_features zen4 = processor(cpu_vendor::amd, 0x00a10f11), zen5 = processor(cpu_vendor::amd, 0x00b00f21),
+                     xeon = processor(cpu_vendor::intel, 0x000c06f2);
+  EXPECT_TRUE(traits_of(zen4, isa::avx512).halves_registers);
+  EXPECT_FALSE(traits_of(zen4, isa::avx2).halves_registers);
+  EXPECT_FALSE(traits_of(zen5, isa::avx512).halves_registers);
+  EXPECT_FALSE(traits_of(xeon, isa::avx512).halves_registers);
+  for (const isa target : {isa::avx2, isa::avx512}) {
+    EXPECT_TRUE(traits_of(zen4, target).pages);
+    EXPECT_FALSE(traits_of(zen4, target).asks_for_one_head);
+    EXPECT_EQ(traits_of(zen4, target).asks_for_heads, target == isa::avx512);
+    EXPECT_FALSE(traits_of(xeon, target).pages);
+    EXPECT_TRUE(traits_of(xeon, target).asks_for_one_head);
+    EXPECT_TRUE(traits_of(xeon, target).asks_for_heads);
+  }
 }
 
 TEST(isa_choice, is_the_best_one_unless_told) {

@@ -10,6 +10,7 @@
 #include <gqa/gqa.hpp>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 namespace {
@@ -211,18 +212,21 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
           for (std::int64_t r = 0; r < n; ++r)
             t->load_query(&q[(first + r) * padded], dim, padded, &in_dot_tiles[first * padded + r * 8], n);
         }
-        const auto same = [&](const std::vector<float>& s, const char* form) {
+        const auto same = [&](const std::vector<float>& s, const std::string& form) {
           EXPECT_EQ(std::memcmp(s.data(), expected.data(), expected.size() * 4), 0)
               << form << ' ' << gqa::name(t->target) << " dim " << dim << " rows " << rows;
         };
         std::vector<float> s(rows * block_keys);
         for (bool even : {false, true}) {
           const row_offsets offsets(dim * 4, even);
-          for (bool in_turn : {false, true}) {
-            std::fill(s.begin(), s.end(), 0.0f);
-            t->score_dot({in_dot_tiles.data(), rows, offsets.of(k, block_keys), dim, 0.3f, s.data(), in_turn});
-            same(s, in_turn ? even ? "dot, even keys in turn" : "dot, keys in turn" : even ? "dot, even keys" : "dot");
-          }
+          for (bool in_turn : {false, true})
+            for (bool halved : {false, true}) {
+              std::fill(s.begin(), s.end(), 0.0f);
+              t->score_dot(
+                  {in_dot_tiles.data(), rows, offsets.of(k, block_keys), dim, 0.3f, s.data(), in_turn, halved});
+              const std::string form = std::string("dot") + (even ? ", even keys" : "") + (in_turn ? ", in turn" : "");
+              same(s, form + (halved ? ", halved" : ""));
+            }
         }
         std::fill(s.begin(), s.end(), 0.0f);
         const gqa::row_table where{bytes(tiles), tile_offsets};

@@ -30,6 +30,7 @@ using gqa::block_keys;
 using gqa::line_bytes;
 using gqa::row_group;
 using gqa::detail::prefetch_order;
+using gqa::detail::processor_traits;
 using gqa::detail::reading_order;
 using gqa::detail::reading_pace;
 using gqa::detail::row_pitch;
@@ -74,8 +75,9 @@ bool left_to_hardware(const walk& w, bool keys, const gqa::kernel_table& table) 
   if (w.q_heads * w.q_len != w.kv_heads || tiled || (keys && !even)) return false;
   const std::int64_t heads = interleaved ? w.kv_heads : 1;
   const row_pitch pitch{size, w.dim * size, w.dim * size, heads * w.dim * size};
-  const reading_order reading = order_of(
-      unit_shape{table.memory, heads, 1, pitch, pitch, gqa::key_order::rows, false, w.dim <= table.value_columns});
+  const processor_traits processor = gqa::detail::traits_of(gqa::detail::this_machine(), table.target);
+  const reading_order reading = order_of(unit_shape{table.memory, processor, heads, 1, pitch, pitch,
+                                                    gqa::key_order::rows, false, w.dim <= table.value_columns});
   return (keys ? reading.keys : reading.values).prefetch == prefetch_order::none;
 }
 
@@ -153,17 +155,22 @@ TEST(ReadingOrder, EveryLineIsPrefetched) {
   expect_prefetched_in_every_layout<gqa::bf16>();
 }
 
-// As AVX2 and AVX-512 have them: no target's own, so that the rules are tested on every machine.
-constexpr gqa::memory_traits leaves_single_rows{
-    .largest_token = 8 * 1024, .beside_rows = 1, .single_rows = false, .pages_of_heads = true};
-constexpr gqa::memory_traits prefetches_all{
-    .largest_token = 32 * 1024, .beside_rows = 4, .single_rows = true, .pages_of_heads = false};
+// A machine's, as the rules see it: of every kind, whatever this one is.
+struct machine {
+  gqa::memory_traits memory;
+  processor_traits processor;
+};
+constexpr machine zen3{{.largest_token = 8 * 1024, .beside_rows = 1}, {}};
+constexpr machine zen4{{.largest_token = 32 * 1024, .beside_rows = 4},
+                       {.halves_registers = true, .rows_of_pages = 3, .asks_for_heads = true}};
+constexpr machine xeon{{.largest_token = 32 * 1024, .beside_rows = 4},
+                       {.pages = false, .asks_for_heads = true, .asks_for_one_head = true}};
 
 // Rows of `bytes` each, of all heads of a token and then of the next.
 unit_shape interleaved(std::int64_t heads, std::int64_t rows, std::int64_t element, std::int64_t bytes,
-                       const gqa::memory_traits& memory = leaves_single_rows) {
+                       const machine& on = zen3) {
   const row_pitch pitch{element, bytes, bytes, heads * bytes};
-  return {memory, heads, rows, pitch, pitch};
+  return {on.memory, on.processor, heads, rows, pitch, pitch};
 }
 
 // How often the visits of all heads prefetch each line of the tokens that come next.
@@ -184,16 +191,16 @@ std::vector<int> next_of_memory(const reading_pace& pace, std::int64_t heads) {
 }
 
 TEST(ReadingOrder, RowsThatTouchArePrefetchedInTheOrderOfMemoryOnce) {
-  for (const gqa::memory_traits& memory : {leaves_single_rows, prefetches_all})
+  for (const machine& on : {zen3, zen4, xeon})
     for (const std::int64_t heads : {2, 3, 4, 8, 32})
       for (const std::int64_t element : {2, 4})
         for (const std::int64_t rows : {1, 2, 3, 4, 5, 7, 8, 16, 32})
           for (const std::int64_t bytes : {128, 320, 512, 1024, 2048}) {
-            const reading_order order = order_of(interleaved(heads, rows, element, bytes, memory));
+            const reading_order order = order_of(interleaved(heads, rows, element, bytes, on));
             // The next tokens find room beside these.
-            const bool near = heads * bytes <= memory.largest_token && (rows > 1 || memory.single_rows);
+            const bool near = heads * bytes <= on.memory.largest_token && (rows > 1 || on.processor.asks_for_heads);
             EXPECT_EQ(order.keys.follows_memory(), near);
-            EXPECT_EQ(order.values.follows_memory(), near && rows > memory.beside_rows && rows <= 16);
+            EXPECT_EQ(order.values.follows_memory(), near && rows > on.memory.beside_rows && rows <= 16);
             for (const reading_pace& pace : {order.keys, order.values}) {
               if (!pace.follows_memory()) continue;
               const std::vector<int> once(static_cast<std::size_t>(pace.step * heads * bytes / line_bytes), 1);
@@ -203,26 +210,44 @@ TEST(ReadingOrder, RowsThatTouchArePrefetchedInTheOrderOfMemoryOnce) {
 }
 
 TEST(ReadingOrder, ASingleRowIsPrefetchedWhereThatPays) {
-  const reading_order alone = order_of(interleaved(8, 1, 4, 512));
+  const reading_order alone = order_of(interleaved(8, 1, 4, 512, zen3));
   EXPECT_EQ(alone.keys.prefetch, prefetch_order::none);
   EXPECT_EQ(alone.values.prefetch, prefetch_order::none);
-  EXPECT_EQ(order_of(interleaved(8, 1, 2, 256)).keys.prefetch, prefetch_order::none) << "16 bits as well";
-  const reading_order all = order_of(interleaved(8, 1, 4, 512, prefetches_all));
-  EXPECT_EQ(all.keys.prefetch, prefetch_order::of_memory_by_parts);
-  EXPECT_EQ(all.values.prefetch, prefetch_order::of_use);
-  const reading_order one_head = order_of(interleaved(1, 1, 4, 512, prefetches_all));
-  EXPECT_EQ(one_head.keys.prefetch, prefetch_order::none) << "one stream: the hardware's own";
+  EXPECT_EQ(order_of(interleaved(8, 1, 2, 256, zen3)).keys.prefetch, prefetch_order::none) << "16 bits as well";
+  for (const machine& on : {zen4, xeon}) {
+    const reading_order all = order_of(interleaved(8, 1, 4, 512, on));
+    EXPECT_EQ(all.keys.prefetch, prefetch_order::of_memory_by_parts);
+    EXPECT_EQ(all.values.prefetch, prefetch_order::of_use);
+  }
 }
 
-TEST(ReadingOrder, PagesOfOneHeadArePrefetchedThoseOfSeveralWhereThatPays) {
-  const auto pages = [](std::int64_t heads, std::int64_t rows, const gqa::memory_traits& memory) {
-    return order_of(interleaved(heads, rows, 4, 512, memory)).pages;
+TEST(ReadingOrder, ASingleRowOfOneHeadIsLeftToHardwareThatFollowsIt) {
+  const auto order = [](const machine& on, std::int64_t element) {
+    unit_shape u = interleaved(1, 1, element, 128 * element, on);
+    u.in_one_pass = true;
+    return order_of(u);
   };
-  for (const std::int64_t rows : {1, 2, 32}) {
-    EXPECT_EQ(pages(1, rows, leaves_single_rows), 128);
-    EXPECT_EQ(pages(1, rows, prefetches_all), 128);
-    EXPECT_EQ(pages(8, rows, leaves_single_rows), rows == 1 ? 0 : 128);
-    EXPECT_EQ(pages(8, rows, prefetches_all), 0);
+  for (const machine& on : {zen3, zen4}) {
+    EXPECT_EQ(order(on, 4).keys.prefetch, prefetch_order::none);
+    EXPECT_EQ(order(on, 2).keys.prefetch, prefetch_order::of_use);
+    for (const std::int64_t element : {2, 4}) EXPECT_EQ(order(on, element).values.prefetch, prefetch_order::none);
+  }
+  for (const std::int64_t element : {2, 4}) {
+    EXPECT_EQ(order(xeon, element).keys.prefetch, prefetch_order::of_use);
+    EXPECT_EQ(order(xeon, element).values.prefetch, prefetch_order::of_use);
+  }
+}
+
+TEST(ReadingOrder, MemoryPagesArePrefetchedWhereThatPays) {
+  const auto pages = [](std::int64_t heads, std::int64_t rows, const machine& on) {
+    return order_of(interleaved(heads, rows, 4, 512, on)).pages > 0;
+  };
+  for (const std::int64_t rows : {1, 2, 3, 32}) {
+    EXPECT_TRUE(pages(1, rows, zen3));
+    EXPECT_TRUE(pages(1, rows, zen4));
+    EXPECT_EQ(pages(8, rows, zen3), rows >= 2);
+    EXPECT_EQ(pages(8, rows, zen4), rows >= 3);
+    for (const std::int64_t heads : {1, 8}) EXPECT_FALSE(pages(heads, rows, xeon));
   }
 }
 
@@ -251,7 +276,7 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
   EXPECT_EQ(keys(512), row_group);
   EXPECT_EQ(keys(256), 2 * row_group);
   EXPECT_EQ(keys(128), 4 * row_group);
-  EXPECT_EQ(order_of(interleaved(4, 1, 4, 128, prefetches_all)).keys.step, row_group) << "a single row";
+  EXPECT_EQ(order_of(interleaved(4, 1, 4, 128, zen4)).keys.step, row_group) << "a single row";
   EXPECT_EQ(order_of(interleaved(1, 8, 4, 512)).keys.step, row_group) << "one head as well";
   const auto values = [](std::int64_t rows, std::int64_t element) {
     return order_of(interleaved(4, rows, element, 128 * element)).values.step;
@@ -265,7 +290,7 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
 TEST(ReadingOrder, RowsThatLieApartArePrefetchedInTheOrderOfUse) {
   for (const row_pitch& pitch :
        {row_pitch{4, 512, 512, 8192}, row_pitch{4, 512, 1024, 4096}, row_pitch{4, 512, 1 << 20, 512}}) {
-    const reading_order order = order_of(unit_shape{leaves_single_rows, 8, 4, pitch, pitch});
+    const reading_order order = order_of(unit_shape{zen3.memory, zen3.processor, 8, 4, pitch, pitch});
     EXPECT_EQ(order.keys.prefetch, prefetch_order::of_use);
     EXPECT_EQ(order.values.prefetch, prefetch_order::of_use);
   }

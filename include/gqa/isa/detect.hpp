@@ -17,19 +17,33 @@ GQA_NAMESPACE_BEGIN
 
 namespace detail {
 
+enum class cpu_vendor : std::uint8_t { other, amd, intel };
+
 /// What cpuid and xgetbv report, or that this is AArch64, where NEON is the baseline; a value, so that tests can ask
 /// about machines that are not at hand.
 struct cpu_features {
-  std::uint32_t leaf1_ecx = 0, leaf7_ebx = 0, leaf7_ecx = 0, extended_ecx = 0;
+  std::uint32_t leaf1_eax = 0, leaf1_ecx = 0, leaf7_ebx = 0, leaf7_ecx = 0, extended_ecx = 0;
   std::uint64_t xcr0 = 0;
+  cpu_vendor vendor = cpu_vendor::other;
   bool neon = false;
 };
+
+/// The vendor's name comes in three registers, four letters each.
+[[nodiscard]] constexpr cpu_vendor vendor_of(std::uint32_t ebx, std::uint32_t edx, std::uint32_t ecx) noexcept {
+  if (ebx == 0x68747541 && edx == 0x69746e65 && ecx == 0x444d4163) return cpu_vendor::amd;    // AuthenticAMD
+  if (ebx == 0x756e6547 && edx == 0x49656e69 && ecx == 0x6c65746e) return cpu_vendor::intel;  // GenuineIntel
+  return cpu_vendor::other;
+}
 
 [[nodiscard]] inline cpu_features read_cpu_features() noexcept {
   cpu_features f;
 #if GQA_X86
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid(1, &a, &b, &c, &d)) f.leaf1_ecx = c;
+  if (__get_cpuid(0, &a, &b, &c, &d)) f.vendor = vendor_of(b, d, c);
+  if (__get_cpuid(1, &a, &b, &c, &d)) {
+    f.leaf1_eax = a;
+    f.leaf1_ecx = c;
+  }
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
     f.leaf7_ebx = b;
     f.leaf7_ecx = c;

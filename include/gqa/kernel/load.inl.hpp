@@ -51,6 +51,11 @@ GQA_INLINE row_run run_from(const row_set& rows, std::int64_t i) {
 /// Whether more is to be prefetched than what is read anyway.
 GQA_INLINE bool reads_ahead(const row_set& rows) { return row(rows.ahead, 0) != row(rows, 0); }
 
+/// Prefetches all that goes with one row of so many bytes, from `p` on.
+GQA_INLINE void prefetch_row(const rows_ahead& ahead, const char* p, std::int64_t bytes) {
+  for (std::int64_t at = 0; at < bytes; at += line_bytes) prefetch(p + at * ahead.spread);
+}
+
 /// Row i alone, a run of one.
 GQA_INLINE row_run row_at(const row_set& rows, std::int64_t i) {
   const std::int64_t inside = rows.stride == 0 ? 0 : i % row_group, first = i - inside;

@@ -141,9 +141,8 @@ inline constexpr int width = 8, row_tile = 6, dot_keys = 2, dot_sums = 12, unpac
 namespace emulated16 {
 inline constexpr isa region_isa = isa::emulated16;
 inline constexpr dot_tiling dot_rows = {8, 8};
-inline constexpr memory_traits memory = {
-    .largest_token = 32 * 1024, .beside_rows = 4, .single_rows = true, .pages_of_heads = false};
-inline constexpr int width = 16, row_tile = 12, dot_keys = 4, dot_sums = 32, unpacked_rows = 64, score_rows = 6,
+inline constexpr memory_traits memory = {.largest_token = 32 * 1024, .beside_rows = 4};
+inline constexpr int width = 16, row_tile = 12, dot_keys = 4, dot_sums = 24, unpacked_rows = 64, score_rows = 6,
                      panel_registers = 24;
 #include "kernels.inl.hpp"
 }  // namespace emulated16

@@ -66,7 +66,10 @@ GQA_INLINE void dot_row(const score_args& a) {
     vec8 acc[row_group] = {};
     if constexpr (InTurn) {
       GQA_UNROLL(8)
-      for (int c = 0; c < row_group; ++c) acc[c] = dot_whole_key<E>(a.q, run.row + c * a.keys.stride, a.dim);
+      for (int c = 0; c < row_group; ++c) {
+        if (Fetch) prefetch_row(a.keys.ahead, run.ahead + c * a.keys.ahead.stride, a.dim * size_of<E>);
+        acc[c] = dot_whole_key<E>(a.q, run.row + c * a.keys.stride, a.dim);
+      }
     } else {
       dot_piece_by_piece<E, Fetch>(a, run, acc);
     }
@@ -76,12 +79,9 @@ GQA_INLINE void dot_row(const score_args& a) {
   }
 }
 
-/// Left to the hardware's own prefetchers are keys read in turn, keys with which nothing else is asked for, and all
-/// keys of targets whose single rows do not gain by asking.
+/// Where nothing else is asked for, keys are left to the hardware's own prefetchers.
 template <element E>
 GQA_ENTRY void score_row(const score_args& a) noexcept {
-  if (a.in_turn) return dot_row<E, true, false>(a);
-  if constexpr (memory.single_rows)
-    if (reads_ahead(a.keys)) return dot_row<E, false, true>(a);
-  dot_row<E, false, false>(a);
+  if (!reads_ahead(a.keys)) return a.in_turn ? dot_row<E, true, false>(a) : dot_row<E, false, false>(a);
+  a.in_turn ? dot_row<E, true, true>(a) : dot_row<E, false, true>(a);
 }

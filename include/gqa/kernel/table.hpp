@@ -59,8 +59,6 @@ struct memory_traits {
   /// Bytes of a token's interleaved rows, up to which those of the next tokens find room in the second level of cache.
   std::int64_t largest_token = 8 * 1024;
   std::int64_t beside_rows = 1;  ///< up to so many rows, each piece of a value prefetches the next piece as well
-  bool single_rows = false;      ///< a single row of interleaved heads gains by prefetching, too
-  bool pages_of_heads = true;    ///< heads walked together gain by memory pages prefetched early, as one alone does
 };
 
 /// S[r][c] = scale * (q_r . k_c) for `rows` x `keys.count`; count is a multiple of 8.
@@ -74,6 +72,7 @@ struct score_args {
   float scale;
   float* s;              ///< at the first of these columns
   bool in_turn = false;  ///< dot: read each key from end to end before the next
+  bool halved = false;   ///< dot: a whole register takes as long as two halves (isa/processor.hpp)
 };
 
 /// Weights of a block, in place of its scores, and what they do to the running state.

@@ -9,7 +9,7 @@ inline constexpr int score_rows = 6;        // rows of a panel product's registe
 inline constexpr int panel_registers = 12;  // accumulators it may have
 inline constexpr dot_tiling dot_rows = {8, 6};
 inline constexpr int dot_keys = 2;        // keys side by side
-inline constexpr int dot_sums = 12;       // as far as rows x keys have registers
+inline constexpr int dot_sums = 12;       // as far as their sums have registers
 inline constexpr int unpacked_rows = 48;  // measured: a tie at 48 rows
 inline constexpr memory_traits memory = {};
 

@@ -10,10 +10,9 @@ inline constexpr int panel_registers = 24;  // accumulators it may have
 inline constexpr int rows_in_vec = 2;
 inline constexpr dot_tiling dot_rows = {8, 8};
 inline constexpr int dot_keys = 4;        // keys side by side
-inline constexpr int dot_sums = 32;       // as far as rows x keys have registers: two share one
+inline constexpr int dot_sums = 24;       // as far as their sums have registers
 inline constexpr int unpacked_rows = 64;  // measured: a tie at 64 rows
-inline constexpr memory_traits memory = {
-    .largest_token = 32 * 1024, .beside_rows = 4, .single_rows = true, .pages_of_heads = false};
+inline constexpr memory_traits memory = {.largest_token = 32 * 1024, .beside_rows = 4};
 inline constexpr __mmask16 every_lane = 0xffff;
 
 GQA_INLINE vec vzero() { return vec{}; }

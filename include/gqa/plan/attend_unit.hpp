@@ -72,6 +72,7 @@ class unit_walk {
       return row_pitch{bytes, dim * bytes, s.head * bytes, s.token * bytes};
     };
     return {in.kernels->memory,
+            in.processor,
             unit_.heads,
             head_rows_,
             pitch(layout.k_strides(), in.head_dim, in.k_bytes),
@@ -166,7 +167,8 @@ class unit_walk {
     for (std::int64_t c = b.begin; c < b.end; c += pace.step)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
         in_.kernels->score_dot({queries_.of(h), head_rows_, keys(pace, b, h, c, std::min(pace.step, b.end - c)),
-                                in_.head_dim, in_.scale, scores(h) + c, order_.in_turn});
+                                in_.head_dim, in_.scale, scores(h) + c, order_.in_turn,
+                                in_.processor.halves_registers});
   }
 
   void score_by_panels(const key_block& b, bool even) noexcept {

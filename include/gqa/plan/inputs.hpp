@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "../isa/processor.hpp"
 #include "../kernel/table.hpp"
 #include "../model/visibility.hpp"
 #include "request.hpp"
@@ -28,6 +29,7 @@ struct row_strides {
 
 struct step_inputs {
   const kernel_table* kernels = nullptr;
+  processor_traits processor;
   std::int64_t head_dim = 0, v_head_dim = 0;
   std::int64_t padded_dim = 0;  ///< head_dim rounded up to 8
   std::int64_t v_stride = 0;    ///< v_head_dim rounded up to 16

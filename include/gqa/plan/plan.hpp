@@ -189,6 +189,7 @@ class attention_plan {
 
     set_constants(kernels_for<element_of<typename Types::q>, element_of<typename Types::k>,
                               element_of<typename Types::v>, element_of<typename Types::out>>(target));
+    inputs_.processor = detail::traits_of(detail::this_machine(), target);
     const checked row_bytes = checked(spec.heads.q_heads) * std::max(spec.dims.head_dim, spec.dims.v_head_dim) * 8;
     if (row_bytes.overflowed)
       return failure(errc::overflow, "q_heads", spec.heads.q_heads, "a count whose rows of q and out fit in 63 bits");

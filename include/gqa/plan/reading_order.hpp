@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "../isa/processor.hpp"
 #include "../kernel/table.hpp"
 #include "../kv/layout.hpp"
 #include "../model/arithmetic.hpp"
@@ -101,7 +102,8 @@ inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on 
 
 /// What decides the order in which a unit reads.
 struct unit_shape {
-  memory_traits memory;    ///< of the target
+  memory_traits memory;  ///< of the target
+  processor_traits processor;
   std::int64_t heads = 1;  ///< KV heads
   std::int64_t rows = 1;   ///< query rows of each
   row_pitch k, v;
@@ -110,10 +112,9 @@ struct unit_shape {
   bool in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
 };
 
-/// Whether what a single row reads is best left to the hardware altogether: prefetching by hand takes the place of
-/// reads.
+/// Whether what a single row reads is best left to the hardware: prefetching by hand takes the place of reads.
 [[nodiscard]] constexpr bool single_row_alone(const unit_shape& u) noexcept {
-  return u.rows == 1 && (u.heads == 1 || !u.memory.single_rows);
+  return u.rows == 1 && !(u.heads == 1 ? u.processor.asks_for_one_head : u.processor.asks_for_heads);
 }
 
 /// Whether rows that share keys, or values, of interleaved heads had best prefetch them in the order of memory: unless
@@ -129,14 +130,21 @@ struct unit_shape {
   return tokens;
 }
 
+/// Visits of `step` tokens that prefetch nothing.
+[[nodiscard]] constexpr reading_pace left_to_hardware(std::int64_t step) noexcept {
+  return {step, prefetch_order::none};
+}
+
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
 /// are read about in the order they lie, a single row's, which it does not keep, the most closely. Where reading binds,
 /// memory is asked for several pages side by side.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
   if (u.packed) return {};
-  const bool one_head = u.heads == 1;
-  if (single_row_alone(u)) return {one_head ? block_keys : row_group, prefetch_order::none};
+  const bool one_head = u.heads == 1, alone = single_row_alone(u);
+  if (one_head && u.rows == 1)
+    return alone && u.k.element == 4 ? left_to_hardware(block_keys) : reading_pace{block_keys / 2};
+  if (alone) return left_to_hardware(row_group);
   const std::int64_t step = u.rows == 1 ? row_group : tokens_within(first_level_bytes / 8, u.k.row, row_group);
   if (one_head) return {step};
   if (!memory_order_pays(u, u.k)) return {row_group};
@@ -155,7 +163,7 @@ struct unit_shape {
   const std::int64_t least = u.rows <= few_rows ? row_group : 2 * row_group;
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, least);
   const bool from_end_to_end = u.in_one_pass || (u.v.element == 4 && !one_head);
-  if (single_row_alone(u) && from_end_to_end) return {one_head ? block_keys : step, prefetch_order::none};
+  if (single_row_alone(u) && from_end_to_end) return left_to_hardware(one_head ? block_keys : step);
   return {step};
 }
 
@@ -173,7 +181,7 @@ struct unit_shape {
   order.values.pitch = u.v;
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
-  if (!one_head && (single || !u.memory.pages_of_heads)) order.pages = 0;
+  if (!u.processor.pages || (!one_head && u.rows < u.processor.rows_of_pages)) order.pages = 0;
   return order;
 }
 
