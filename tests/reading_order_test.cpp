@@ -281,10 +281,30 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
   const auto values = [](std::int64_t rows, std::int64_t element) {
     return order_of(interleaved(4, rows, element, 128 * element)).values.step;
   };
-  EXPECT_EQ(values(8, 4), 2 * row_group);
-  EXPECT_EQ(values(9, 4), 4 * row_group);
-  EXPECT_EQ(values(4, 2), 2 * row_group);
-  EXPECT_EQ(values(5, 2), 4 * row_group);
+  EXPECT_EQ(values(4, 4), 2 * row_group);
+  EXPECT_EQ(values(5, 4), block_keys / 2);
+  EXPECT_EQ(values(8, 4), block_keys);
+  EXPECT_EQ(values(2, 2), 2 * row_group);
+  EXPECT_EQ(values(3, 2), block_keys / 2);
+  EXPECT_EQ(values(4, 2), block_keys);
+}
+
+TEST(ReadingOrder, ValuesThatAreAskedForInTheOrderOfMemoryFindRoom) {
+  for (const machine& on : {zen3, zen4, xeon})
+    for (const std::int64_t heads : {2, 4, 8, 16, 32, 64}) {
+      const reading_pace values = order_of(interleaved(heads, 8, 4, 512, on)).values;
+      if (values.follows_memory()) EXPECT_LE(values.step * heads * 512, 16 * on.memory.largest_token);
+      else EXPECT_GT(heads * 512, on.memory.largest_token);
+    }
+}
+
+TEST(ReadingOrder, HeadsApartTakeMoreTokensAVisitWhereArithmeticBinds) {
+  const row_pitch apart{4, 512, 1 << 20, 512};
+  const auto keys = [&](std::int64_t rows) {
+    return order_of(unit_shape{zen4.memory, zen4.processor, 4, rows, apart, apart}).keys.step;
+  };
+  EXPECT_EQ(keys(4), row_group);
+  EXPECT_EQ(keys(5), block_keys / 2);
 }
 
 TEST(ReadingOrder, RowsThatLieApartArePrefetchedInTheOrderOfUse) {

@@ -137,7 +137,7 @@ struct unit_shape {
 
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
 /// are read about in the order they lie, a single row's, which it does not keep, the most closely. Where reading binds,
-/// memory is asked for several pages side by side.
+/// memory is asked for several pages side by side; where it does not, heads that lie apart take more tokens.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
   if (u.packed) return {};
@@ -147,21 +147,24 @@ struct unit_shape {
   if (alone) return left_to_hardware(row_group);
   const std::int64_t step = u.rows == 1 ? row_group : tokens_within(first_level_bytes / 8, u.k.row, row_group);
   if (one_head) return {step};
-  if (!memory_order_pays(u, u.k)) return {row_group};
-  const bool by_parts = reading_binds(u.rows, u.k.element) && u.k.row % line_bytes == 0;
+  const bool binds = reading_binds(u.rows, u.k.element);
+  if (!memory_order_pays(u, u.k)) return {u.k.head > u.k.token && !binds ? block_keys / 2 : row_group};
+  const bool by_parts = binds && u.k.row % line_bytes == 0;
   return {step, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
 }
 
-/// The same for values. A visit loads and stores the sums that it adds to, which is why rows that take longer than
-/// reading take more tokens. Rows that prefetch a value's next piece with each (memory_traits::beside_rows) do so in
-/// the order of use.
+/// The same for values. A visit loads and stores the sums that it adds to, so that rows that take longer than reading
+/// take more tokens: as many as are prefetched in the order of memory find room, or all. Rows that prefetch a value's
+/// next piece with each (memory_traits::beside_rows) do so in the order of use.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
-  const bool one_head = u.heads == 1;
-  if (u.rows > u.memory.beside_rows && u.rows <= 4 * few_rows && memory_order_pays(u, u.v))
-    return {(u.rows > 2 * u.v.element ? 4 : 2) * row_group, prefetch_order::of_memory};
-  if (u.rows > 2 * few_rows) return {};
-  const std::int64_t least = u.rows <= few_rows ? row_group : 2 * row_group;
-  const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, least);
+  const std::int64_t longest = u.rows >= 2 * u.v.element ? block_keys : block_keys / 2;
+  const bool binds = reading_binds(u.rows, u.v.element), one_head = u.heads == 1;
+  if (u.rows > u.memory.beside_rows && u.rows <= 4 * few_rows && memory_order_pays(u, u.v)) {
+    const std::int64_t room = tokens_within(16 * u.memory.largest_token, u.v.token, 2 * row_group);
+    return {binds ? 2 * row_group : std::min(longest, room), prefetch_order::of_memory};
+  }
+  if (!binds) return {longest};
+  const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, row_group);
   const bool from_end_to_end = u.in_one_pass || (u.v.element == 4 && !one_head);
   if (single_row_alone(u) && from_end_to_end) return left_to_hardware(one_head ? block_keys : step);
   return {step};
