@@ -162,7 +162,7 @@ struct machine {
 };
 constexpr machine zen3{{.largest_token = 8 * 1024, .beside_rows = 1}, {}};
 constexpr machine zen4{{.largest_token = 32 * 1024, .beside_rows = 4},
-                       {.halves_registers = true, .rows_of_pages = 3, .asks_for_heads = true}};
+                       {.halves_registers = true, .asks_for_heads = true}};
 constexpr machine xeon{{.largest_token = 32 * 1024, .beside_rows = 4},
                        {.pages = false, .asks_for_heads = true, .asks_for_one_head = true}};
 
@@ -243,10 +243,10 @@ TEST(ReadingOrder, MemoryPagesArePrefetchedWhereThatPays) {
     return order_of(interleaved(heads, rows, 4, 512, on)).pages > 0;
   };
   for (const std::int64_t rows : {1, 2, 3, 32}) {
-    EXPECT_TRUE(pages(1, rows, zen3));
-    EXPECT_TRUE(pages(1, rows, zen4));
-    EXPECT_EQ(pages(8, rows, zen3), rows >= 2);
-    EXPECT_EQ(pages(8, rows, zen4), rows >= 3);
+    for (const machine& on : {zen3, zen4}) {
+      EXPECT_TRUE(pages(1, rows, on));
+      EXPECT_EQ(pages(8, rows, on), rows > 1);
+    }
     for (const std::int64_t heads : {1, 8}) EXPECT_FALSE(pages(heads, rows, xeon));
   }
 }
@@ -317,16 +317,31 @@ TEST(ReadingOrder, RowsThatLieApartArePrefetchedInTheOrderOfUse) {
 }
 
 TEST(ReadingOrder, VisitsMoveOnThroughTheHeadsThenTheTokens) {
-  const reading_pace pace{row_group};
+  reading_pace pace{row_group};
   for (const std::int64_t heads : {1, 2, 3, 8})
-    for (std::int64_t head = 0; head < heads; ++head) {
-      const gqa::detail::visit next = pace.next_of_use(head, heads);
-      EXPECT_LT(next.head, heads);
-      EXPECT_EQ(next.token / pace.step * heads + next.head - head, heads == 1 ? 1 : 2);
-    }
+    for (pace.visits_on = 1; pace.visits_on <= 5; ++pace.visits_on)
+      for (std::int64_t head = 0; head < heads; ++head) {
+        const gqa::detail::visit next = pace.next_of_use(head, heads);
+        EXPECT_LT(next.head, heads);
+        EXPECT_EQ(next.token / pace.step * heads + next.head - head, pace.visits_on);
+      }
   const gqa::detail::visit same = reading_pace{row_group, prefetch_order::none}.next_of_use(5, 8);
   EXPECT_EQ(same.head, 5);
   EXPECT_EQ(same.token, 0);
+}
+
+TEST(ReadingOrder, WhatIsPrefetchedInTheOrderOfUseLiesAheadButNotFurtherThanABlock) {
+  for (const machine& on : {zen3, zen4, xeon})
+    for (const std::int64_t heads : {1, 2, 3, 8, 64})
+      for (const std::int64_t rows : {1, 2, 4, 8, 32})
+        for (const std::int64_t bytes : {2, 32, 256, 512, 1024, 16384}) {
+          const reading_order order = order_of(interleaved(heads, rows, bytes == 2 ? 2 : 4, bytes, on));
+          for (const reading_pace& pace : {order.keys, order.values}) {
+            EXPECT_GE(pace.visits_on, heads == 1 ? 1 : 2);
+            EXPECT_LE(pace.next_of_use(heads - 1, heads).token, block_keys);
+            EXPECT_TRUE(pace.visits_on <= 2 || pace.visits_on * pace.step * bytes <= 32 * 1024);
+          }
+        }
 }
 
 }  // namespace

@@ -13,10 +13,8 @@ namespace detail {
 struct processor_traits {
   /// One of the target's registers takes as long as two halves, one by one.
   bool halves_registers = false;
-  /// Prefetching memory pages early pays (plan/page_prefetch.hpp): of a head walked alone and, from so many rows that
-  /// share a key on, of heads walked together.
+  /// Prefetching memory pages early pays (plan/page_prefetch.hpp).
   bool pages = true;
-  std::int64_t rows_of_pages = 2;
   /// A single row gains by prefetching, of interleaved heads, and of one head alone: otherwise the hardware's own
   /// prefetchers follow it best.
   bool asks_for_heads = false, asks_for_one_head = false;
@@ -35,7 +33,6 @@ struct processor_traits {
   processor_traits t;
   t.halves_registers = wide && amd && family_of(f) == 25;
   t.pages = !intel;
-  t.rows_of_pages = wide ? 3 : 2;
   t.asks_for_heads = wide || intel;
   t.asks_for_one_head = intel;
   return t;

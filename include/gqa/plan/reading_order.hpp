@@ -22,7 +22,7 @@ struct visit {
 /// order of use, and is answered much sooner, since the hardware's own prefetchers follow it and run ahead.
 enum class prefetch_order : std::uint8_t {
   none,               ///< nothing but what is being read: left to the hardware
-  of_use,             ///< what the second visit from here reads, or, of one head alone, the next
+  of_use,             ///< what a visit further on reads
   of_memory,          ///< its part of the tokens that come next, whose rows of all heads touch each other
   of_memory_by_parts  ///< its part of them, spread over as many equal parts as a row has lines, pages side by side
 };
@@ -42,6 +42,7 @@ struct reading_pace {
   std::int64_t step = block_keys;  ///< tokens of a visit, a power of two from row_group to block_keys
   prefetch_order prefetch = prefetch_order::of_use;
   row_pitch pitch = {};
+  std::int64_t visits_on = 1;  ///< in the order of use: to the one whose rows are prefetched
 
   [[nodiscard]] constexpr bool follows_memory() const noexcept {
     return prefetch == prefetch_order::of_memory || prefetch == prefetch_order::of_memory_by_parts;
@@ -57,12 +58,10 @@ struct reading_pace {
     return pace;
   }
 
-  /// The visit whose rows a visit of `head`, of `heads`, prefetches in the order of use. Two on, not more: what is
-  /// asked for early takes the place of what is needed now. Offsets are at hand for one block more.
+  /// The visit whose rows a visit of `head`, of `heads`, prefetches in the order of use.
   [[nodiscard]] constexpr visit next_of_use(std::int64_t head, std::int64_t heads) const noexcept {
     if (prefetch == prefetch_order::none) return {head, 0};
-    if (heads == 1) return {0, step};
-    visit v{head + 2, 0};
+    visit v{head + visits_on, 0};
     for (; v.head >= heads; v.head -= heads) v.token += step;
     return v;
   }
@@ -170,6 +169,13 @@ struct unit_shape {
   return {step};
 }
 
+/// How many visits on to prefetch in the order of use: as far as it takes memory to answer, measured, at least two or,
+/// of one head, one, and at most a block of tokens, for which offsets are at hand.
+[[nodiscard]] constexpr std::int64_t visits_on(const reading_pace& pace, std::int64_t heads) noexcept {
+  const std::int64_t bytes = heads == 1 ? 16 * 1024 : 32 * 1024, least = heads == 1 ? 1 : 2;
+  return std::clamp(bytes / (pace.step * pace.pitch.row), least, heads * block_keys / pace.step);
+}
+
 /// Few rows that walk one KV head alone read all keys of a chunk before its values, since each change from one stream
 /// to the other costs the hardware's prefetchers a new start. Where reading binds, keys that are prefetched in the
 /// order of use are scored in turn, which is what the hardware follows; otherwise several keys side by side load a
@@ -182,9 +188,10 @@ struct unit_shape {
   reading_order order{key_pace(u), value_pace(u)};
   order.keys.pitch = u.k;
   order.values.pitch = u.v;
+  for (reading_pace* pace : {&order.keys, &order.values}) pace->visits_on = visits_on(*pace, u.heads);
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
-  if (!u.processor.pages || (!one_head && u.rows < u.processor.rows_of_pages)) order.pages = 0;
+  if (!u.processor.pages || (single && !one_head)) order.pages = 0;
   return order;
 }
 
