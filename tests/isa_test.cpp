@@ -169,6 +169,8 @@ TEST(processors, have_traits_of_their_own) {
     EXPECT_TRUE(traits_of(zen4, target).pages);
     EXPECT_FALSE(traits_of(zen4, target).asks_for_one_head);
     EXPECT_EQ(traits_of(zen4, target).asks_for_heads, target == isa::avx512);
+    EXPECT_GT(traits_of(zen4, target).bytes_ahead, 0);
+    EXPECT_EQ(traits_of(xeon, target).bytes_ahead, 0);
     EXPECT_FALSE(traits_of(xeon, target).pages);
     EXPECT_TRUE(traits_of(xeon, target).asks_for_one_head);
     EXPECT_TRUE(traits_of(xeon, target).asks_for_heads);

@@ -15,6 +15,8 @@ struct processor_traits {
   bool halves_registers = false;
   /// Prefetching memory pages early pays (plan/page_prefetch.hpp).
   bool pages = true;
+  /// How far on to prefetch, at least, where that goes in the order of use: of several heads; of one, half as far.
+  std::int64_t bytes_ahead = 32 * 1024;
   /// A single row gains by prefetching, of interleaved heads, and of one head alone: otherwise the hardware's own
   /// prefetchers follow it best.
   bool asks_for_heads = false, asks_for_one_head = false;
@@ -33,6 +35,7 @@ struct processor_traits {
   processor_traits t;
   t.halves_registers = wide && amd && family_of(f) == 25;
   t.pages = !intel;
+  t.bytes_ahead = intel ? 0 : t.bytes_ahead;
   t.asks_for_heads = wide || intel;
   t.asks_for_one_head = intel;
   return t;

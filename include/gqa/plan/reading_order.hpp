@@ -169,11 +169,11 @@ struct unit_shape {
   return {step};
 }
 
-/// How many visits on to prefetch in the order of use: as far as it takes memory to answer, measured, at least two or,
-/// of one head, one, and at most a block of tokens, for which offsets are at hand.
-[[nodiscard]] constexpr std::int64_t visits_on(const reading_pace& pace, std::int64_t heads) noexcept {
-  const std::int64_t bytes = heads == 1 ? 16 * 1024 : 32 * 1024, least = heads == 1 ? 1 : 2;
-  return std::clamp(bytes / (pace.step * pace.pitch.row), least, heads * block_keys / pace.step);
+/// How many visits on to prefetch in the order of use: two or, of one head, one, more where the processor wants to look
+/// further ahead, and at most a block of tokens, for which offsets are at hand.
+[[nodiscard]] constexpr std::int64_t visits_on(const reading_pace& pace, const unit_shape& u) noexcept {
+  const std::int64_t least = u.heads == 1 ? 1 : 2, bytes = u.processor.bytes_ahead * least / 2;
+  return std::clamp(bytes / (pace.step * pace.pitch.row), least, u.heads * block_keys / pace.step);
 }
 
 /// Few rows that walk one KV head alone read all keys of a chunk before its values, since each change from one stream
@@ -188,7 +188,7 @@ struct unit_shape {
   reading_order order{key_pace(u), value_pace(u)};
   order.keys.pitch = u.k;
   order.values.pitch = u.v;
-  for (reading_pace* pace : {&order.keys, &order.values}) pace->visits_on = visits_on(*pace, u.heads);
+  for (reading_pace* pace : {&order.keys, &order.values}) pace->visits_on = visits_on(*pace, u);
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
   if (!u.processor.pages || (single && !one_head)) order.pages = 0;
