@@ -277,6 +277,7 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
   EXPECT_EQ(keys(256), 2 * row_group);
   EXPECT_EQ(keys(128), 4 * row_group);
   EXPECT_EQ(order_of(interleaved(4, 1, 4, 128, zen4)).keys.step, row_group) << "a single row";
+  EXPECT_EQ(order_of(interleaved(4, 1, 4, 128, zen4)).values.step, row_group) << "a single row";
   EXPECT_EQ(order_of(interleaved(1, 8, 4, 512)).keys.step, row_group) << "one head as well";
   const auto values = [](std::int64_t rows, std::int64_t element) {
     return order_of(interleaved(4, rows, element, 128 * element)).values.step;

@@ -163,7 +163,9 @@ struct unit_shape {
     return {binds ? 2 * row_group : std::min(longest, room), prefetch_order::of_memory};
   }
   if (!binds) return {longest};
-  const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, row_group);
+  const bool closely = u.rows == 1 && !one_head;  // in the order they lie, as keys
+  const std::int64_t step =
+      closely ? row_group : tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, row_group);
   const bool from_end_to_end = u.in_one_pass || (u.v.element == 4 && !one_head);
   if (single_row_alone(u) && from_end_to_end) return left_to_hardware(one_head ? block_keys : step);
   return {step};
