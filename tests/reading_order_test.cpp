@@ -200,7 +200,11 @@ TEST(ReadingOrder, RowsThatTouchArePrefetchedInTheOrderOfMemoryOnce) {
             // The next tokens find room beside these.
             const bool near = heads * bytes <= on.memory.largest_token && (rows > 1 || on.processor.asks_for_heads);
             EXPECT_EQ(order.keys.follows_memory(), near);
-            EXPECT_EQ(order.values.follows_memory(), near && rows > on.memory.beside_rows && rows <= 16);
+            const std::int64_t step = rows <= element      ? 2 * row_group
+                                      : rows < 2 * element ? block_keys / 2
+                                                           : block_keys;
+            const bool room = step * heads * bytes <= 128 * 1024;
+            EXPECT_EQ(order.values.follows_memory(), near && room && rows > on.memory.beside_rows && rows <= 16);
             for (const reading_pace& pace : {order.keys, order.values}) {
               if (!pace.follows_memory()) continue;
               const std::vector<int> once(static_cast<std::size_t>(pace.step * heads * bytes / line_bytes), 1);
@@ -288,15 +292,6 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
   EXPECT_EQ(values(2, 2), 2 * row_group);
   EXPECT_EQ(values(3, 2), block_keys / 2);
   EXPECT_EQ(values(4, 2), block_keys);
-}
-
-TEST(ReadingOrder, ValuesThatAreAskedForInTheOrderOfMemoryFindRoom) {
-  for (const machine& on : {zen3, zen4, xeon})
-    for (const std::int64_t heads : {2, 4, 8, 16, 32, 64}) {
-      const reading_pace values = order_of(interleaved(heads, 8, 4, 512, on)).values;
-      if (values.follows_memory()) EXPECT_LE(values.step * heads * 512, 16 * on.memory.largest_token);
-      else EXPECT_GT(heads * 512, on.memory.largest_token);
-    }
 }
 
 TEST(ReadingOrder, HeadsApartTakeMoreTokensAVisitWhereArithmeticBinds) {

@@ -153,16 +153,17 @@ struct unit_shape {
 }
 
 /// The same for values. A visit loads and stores the sums that it adds to, so that rows that take longer than reading
-/// take more tokens: as many as are prefetched in the order of memory find room, or all. Rows that prefetch a value's
-/// next piece with each (memory_traits::beside_rows) do so in the order of use.
+/// take more tokens; the order of memory is then for as many as find room. Rows that prefetch a value's next piece with
+/// each (memory_traits::beside_rows) do so in the order of use.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
-  const std::int64_t longest = u.rows >= 2 * u.v.element ? block_keys : block_keys / 2;
-  const bool binds = reading_binds(u.rows, u.v.element), one_head = u.heads == 1;
-  if (u.rows > u.memory.beside_rows && u.rows <= 4 * few_rows && memory_order_pays(u, u.v)) {
-    const std::int64_t room = tokens_within(16 * u.memory.largest_token, u.v.token, 2 * row_group);
-    return {binds ? 2 * row_group : std::min(longest, room), prefetch_order::of_memory};
+  const bool one_head = u.heads == 1;
+  const bool in_memory_order = u.rows > u.memory.beside_rows && u.rows <= 4 * few_rows && memory_order_pays(u, u.v);
+  if (!reading_binds(u.rows, u.v.element)) {
+    const std::int64_t step = u.rows >= 2 * u.v.element ? block_keys : block_keys / 2;
+    const bool room = step * u.v.token <= 4 * first_level_bytes;
+    return {step, in_memory_order && room ? prefetch_order::of_memory : prefetch_order::of_use};
   }
-  if (!binds) return {longest};
+  if (in_memory_order) return {2 * row_group, prefetch_order::of_memory};
   const bool closely = u.rows == 1 && !one_head;  // in the order they lie, as keys
   const std::int64_t step =
       closely ? row_group : tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, row_group);
