@@ -2,6 +2,7 @@
 // tile and tail runs on every machine, and the answers are those of the portable target, bit for bit.
 #include <gtest/gtest.h>
 
+#include "support/any_processor.hpp"
 #include "support/generate.hpp"
 #include "support/runner.hpp"
 
@@ -18,10 +19,13 @@ void expect_same_bits(const problem& question, manner m) {
   const problem p = as_stored<typename Types::q, typename Types::k, typename Types::v>(question);
   m.target = gqa::isa::portable;
   const auto want = run<Types>(p, m);
-  for (const gqa::isa target : emulated) {
-    m.target = target;
-    EXPECT_TRUE(run<Types>(p, m).same_bits(want)) << p.name << ": " << m.name();
-  }
+  for (const auto* of : {&zen4, &xeon})
+    for (const gqa::isa target : emulated) {
+      processor = of;
+      m.target = target;
+      EXPECT_TRUE(run<Types>(p, m).same_bits(want)) << p.name << ": " << m.name() << (of == &zen4 ? "" : ", Xeon");
+    }
+  processor = nullptr;
 }
 
 gqa::dynamic_spec make_spec(std::int64_t q_heads, std::int64_t kv_heads, std::int64_t dim, std::int64_t v_dim) {
@@ -55,6 +59,8 @@ void expect_same_shape(gqa::isa real, gqa::isa like) {
   const gqa::memory_traits x = f32_table(real)->memory, y = f32_table(like)->memory;
   EXPECT_EQ(x.largest_token, y.largest_token) << gqa::name(real);
   EXPECT_EQ(x.beside_rows, y.beside_rows) << gqa::name(real);
+  for (const auto& of : {zen3, zen4, zen5, xeon})
+    EXPECT_EQ(gqa::detail::traits_of(of, real), gqa::detail::traits_of(of, like)) << gqa::name(real);
 }
 
 TEST(Emulated, ShapesAreThoseOfTheRealTargets) {

@@ -3,8 +3,9 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <gqa/isa/processor.hpp>
 #include <string>
+
+#include "support/any_processor.hpp"
 
 namespace {
 
@@ -129,17 +130,15 @@ TEST(isa_detection, agrees_with_the_compilers_view_of_this_machine) {
   EXPECT_TRUE(gqa::is_supported(gqa::best_isa()));
 }
 
-/// Leaf 1, eax, as a processor of AMD's family 25 (17h, 19h and 1Ah are 15 and an extended 8, 10 and 11) or Intel's
-/// family 6 reports it.
-cpu_features processor(gqa::detail::cpu_vendor vendor, std::uint32_t eax) {
-  cpu_features f = avx512_machine();
-  f.vendor = vendor;
-  f.leaf1_eax = eax;
-  return f;
-}
+using gqa::detail::cpu_vendor;
+using gqa::detail::processor_traits;
+using gqa::detail::traits_of;
+using gqa_test::xeon;
+using gqa_test::zen3;
+using gqa_test::zen4;
+using gqa_test::zen5;
 
 TEST(processors, are_told_apart_by_vendor_and_family) {
-  using gqa::detail::cpu_vendor;
   using gqa::detail::family_of;
   using gqa::detail::vendor_of;
   const auto word = [](const char* letters) {
@@ -151,30 +150,35 @@ TEST(processors, are_told_apart_by_vendor_and_family) {
   EXPECT_EQ(vendor_of(word("Genu"), word("ineI"), word("ntel")), cpu_vendor::intel);
   EXPECT_EQ(vendor_of(word("Hygo"), word("nGen"), word("uine")), cpu_vendor::other);
   EXPECT_EQ(vendor_of(0, 0, 0), cpu_vendor::other);
-  EXPECT_EQ(family_of(processor(cpu_vendor::amd, 0x00a10f11)), 25u) << "Zen 4";
-  EXPECT_EQ(family_of(processor(cpu_vendor::amd, 0x00b00f21)), 26u) << "Zen 5";
-  EXPECT_EQ(family_of(processor(cpu_vendor::intel, 0x000c06f2)), 6u) << "model 207";
+  EXPECT_EQ(family_of(zen3), 25u);
+  EXPECT_EQ(family_of(zen4), 25u);
+  EXPECT_EQ(family_of(zen5), 26u);
+  EXPECT_EQ(family_of(xeon), 6u);
 }
 
 TEST(processors, have_traits_of_their_own) {
-  using gqa::detail::cpu_vendor;
-  using gqa::detail::traits_of;
-  const cpu_features zen4 = processor(cpu_vendor::amd, 0x00a10f11), zen5 = processor(cpu_vendor::amd, 0x00b00f21),
-                     xeon = processor(cpu_vendor::intel, 0x000c06f2);
   EXPECT_TRUE(traits_of(zen4, isa::avx512).halves_registers);
-  EXPECT_FALSE(traits_of(zen4, isa::avx2).halves_registers);
   EXPECT_FALSE(traits_of(zen5, isa::avx512).halves_registers);
   EXPECT_FALSE(traits_of(xeon, isa::avx512).halves_registers);
   for (const isa target : {isa::avx2, isa::avx512}) {
-    EXPECT_TRUE(traits_of(zen4, target).pages);
-    EXPECT_FALSE(traits_of(zen4, target).asks_for_one_head);
-    EXPECT_EQ(traits_of(zen4, target).asks_for_heads, target == isa::avx512);
-    EXPECT_GT(traits_of(zen4, target).bytes_ahead, 0);
-    EXPECT_EQ(traits_of(xeon, target).bytes_ahead, 0);
-    EXPECT_FALSE(traits_of(xeon, target).pages);
-    EXPECT_TRUE(traits_of(xeon, target).asks_for_one_head);
-    EXPECT_TRUE(traits_of(xeon, target).asks_for_heads);
+    const processor_traits amd = traits_of(zen4, target), intel = traits_of(xeon, target);
+    EXPECT_TRUE(amd.prefetches_pages);
+    EXPECT_EQ(amd.bytes_ahead, 32 * 1024);
+    EXPECT_EQ(amd.asks_for_heads, target == isa::avx512);
+    EXPECT_FALSE(amd.asks_for_one_head);
+    EXPECT_FALSE(intel.prefetches_pages);
+    EXPECT_EQ(intel.bytes_ahead, 0);
+    EXPECT_TRUE(intel.asks_for_heads);
+    EXPECT_TRUE(intel.asks_for_one_head);
   }
+}
+
+TEST(processors, nobody_knows_take_the_defaults) {
+  EXPECT_EQ(traits_of(zen3, isa::avx2), processor_traits{});
+  EXPECT_EQ(traits_of(zen4, isa::avx2), processor_traits{});
+  EXPECT_EQ(traits_of(avx512_machine(), isa::avx2), processor_traits{});
+  EXPECT_EQ(traits_of(arm_machine(), isa::neon), processor_traits{});
+  EXPECT_EQ(traits_of(sse2_machine(), isa::portable), processor_traits{});
 }
 
 TEST(isa_choice, is_the_best_one_unless_told) {

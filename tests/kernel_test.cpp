@@ -172,6 +172,15 @@ struct row_offsets {
     const gqa::row_table table{reinterpret_cast<const char*>(rows.data()), at};
     return {table, {table, stride}, count, stride, run};
   }
+  /// The same, with as many bytes of `next` prefetched meanwhile, `spread` lines apart.
+  template <class T>
+  [[nodiscard]] gqa::row_set beside(const std::vector<T>& next, std::int64_t spread, const std::vector<T>& rows,
+                                    std::int64_t count) const {
+    gqa::row_set set = of(rows, count);
+    set.ahead.base = reinterpret_cast<const char*>(next.data());
+    set.ahead.spread = spread;
+    return set;
+  }
   std::int64_t at[block_keys], stride, run;
 };
 
@@ -220,12 +229,12 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
         for (bool even : {false, true}) {
           const row_offsets offsets(dim * 4, even);
           for (bool in_turn : {false, true})
-            for (bool halved : {false, true}) {
+            for (bool halves : {false, true}) {
               std::fill(s.begin(), s.end(), 0.0f);
               t->score_dot(
-                  {in_dot_tiles.data(), rows, offsets.of(k, block_keys), dim, 0.3f, s.data(), in_turn, halved});
+                  {in_dot_tiles.data(), rows, offsets.of(k, block_keys), dim, 0.3f, s.data(), in_turn, halves});
               const std::string form = std::string("dot") + (even ? ", even keys" : "") + (in_turn ? ", in turn" : "");
-              same(s, form + (halved ? ", halved" : ""));
+              same(s, form + (halves ? ", in halves" : ""));
             }
         }
         std::fill(s.begin(), s.end(), 0.0f);
@@ -290,7 +299,7 @@ TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
     }
 }
 
-/// What kernels make of rows of T is bit for bit what they make of the same numbers in f32.
+/// What kernels make of rows of T is bit for bit what they make of the same numbers in f32, whatever they prefetch.
 template <class T, element E>
 void expect_sums_of_the_wide_rows() {
   std::mt19937 random(17);
@@ -301,27 +310,39 @@ void expect_sums_of_the_wide_rows() {
       std::vector<float> q(rows * padded), p(rows * block_keys), start(rows * stride), wide(block_keys * dim);
       for (auto* x : {&q, &p, &start})
         for (float& e : *x) e = normal(random);
-      std::vector<T> narrow(wide.size());
+      std::vector<T> narrow(wide.size()), next(narrow.size());
       for (std::size_t i = 0; i < wide.size(); ++i) wide[i] = static_cast<float>(narrow[i] = T(normal(random)));
       for (std::size_t t = 0; t < tables().size(); ++t) {
         const kernel_table *of_f32 = tables()[t], *of_t = tables<E>()[t];
         for (std::int64_t run : {1, 8, 64}) {
-          const row_offsets in_f32(dim * 4, run > 1, run), in_t(dim * 2, run > 1, run);
+          const row_offsets in_f32(dim * 4, run > 1, run), in_t(dim * sizeof(T), run > 1, run);
           const auto what = [&] {
             return testing::Message() << gqa::name(of_t->target) << " dim " << dim << " rows " << rows << " run "
                                       << run;
           };
           std::vector<float> expected(rows * block_keys), s(expected.size());
           of_f32->score_dot({q.data(), rows, in_f32.of(wide, block_keys), dim, 0.3f, expected.data()});
-          of_t->score_dot({q.data(), rows, in_t.of(narrow, block_keys), dim, 0.3f, s.data()});
-          EXPECT_EQ(std::memcmp(s.data(), expected.data(), s.size() * 4), 0) << "scores, " << what();
+          for (bool in_turn : {false, true})
+            for (bool halves : {false, true})
+              for (std::int64_t spread : {0, 1, 8}) {
+                std::fill(s.begin(), s.end(), 0.0f);
+                const gqa::row_set keys =
+                    spread == 0 ? in_t.of(narrow, block_keys) : in_t.beside(next, spread, narrow, block_keys);
+                of_t->score_dot({q.data(), rows, keys, dim, 0.3f, s.data(), in_turn, halves});
+                EXPECT_EQ(std::memcmp(s.data(), expected.data(), s.size() * 4), 0)
+                    << "scores, " << what() << (in_turn ? " in turn" : "") << (halves ? " halves" : "") << ' '
+                    << spread;
+              }
           for (std::int64_t keys : {37, 64}) {
             std::vector<float> sums = start, o = start;
             of_f32->weigh({p.data(), rows, in_f32.of(wide, keys), dim, sums.data(), stride});
             of_t->weigh({p.data(), rows, in_t.of(narrow, keys), dim, o.data(), stride});
+            std::vector<float> beside = start;
+            of_t->weigh({p.data(), rows, in_t.beside(next, 1, narrow, keys), dim, beside.data(), stride});
             for (std::int64_t r = 0; r < rows; ++r)
-              EXPECT_EQ(std::memcmp(&o[r * stride], &sums[r * stride], dim * 4), 0)
-                  << "row " << r << " of sums, " << keys << " keys, " << what();
+              for (const auto& found : {o, beside})
+                EXPECT_EQ(std::memcmp(&found[r * stride], &sums[r * stride], dim * 4), 0)
+                    << "row " << r << " of sums, " << keys << " keys, " << what();
           }
         }
       }
@@ -329,6 +350,7 @@ void expect_sums_of_the_wide_rows() {
 }
 
 TEST(Kernel, NarrowRowsGiveTheSumsOfTheWideOnes) {
+  expect_sums_of_the_wide_rows<float, element::f32>();
   expect_sums_of_the_wide_rows<gqa::bf16, element::bf16>();
   expect_sums_of_the_wide_rows<gqa::f16, element::f16>();
 }

@@ -1,5 +1,6 @@
 // Which targets this machine can run: the processor's features (cpuid) and the operating system's consent to save their
-// registers (xgetbv). GQA_ISA=portable|avx2|avx512|neon overrides the default choice.
+// registers (xgetbv); vendor and family are for processor.hpp. GQA_ISA=portable|avx2|avx512|neon overrides the default
+// choice.
 #pragma once
 
 #include <cstdlib>

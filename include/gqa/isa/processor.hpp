@@ -1,5 +1,5 @@
-// How processors that run the same target differ: in what they do fast, never in a bit. Measured on AMD's family 25
-// (Zen 3 and Zen 4) and Intel's family 6, model 207; the defaults are Zen 3's.
+// What a processor does fast on a target; never a bit of any result. Measured on AMD's family 25 (Zen 3 with AVX2, Zen
+// 4 with both) and Intel's family 6, model 207; other vendors' take what AMD's do.
 #pragma once
 
 #include <cstdint>
@@ -11,15 +11,18 @@ GQA_NAMESPACE_BEGIN
 namespace detail {
 
 struct processor_traits {
-  /// One of the target's registers takes as long as two halves, one by one.
+  /// A register takes as long as two halves, one by one.
   bool halves_registers = false;
   /// Prefetching memory pages early pays (plan/page_prefetch.hpp).
-  bool pages = true;
-  /// How far on to prefetch, at least, where that goes in the order of use: of several heads; of one, half as far.
+  bool prefetches_pages = true;
+  /// How far on prefetches go in the order of use, but never fewer visits than two: of several heads; of one, half as
+  /// far, but never fewer than one.
   std::int64_t bytes_ahead = 32 * 1024;
-  /// A single row gains by prefetching, of interleaved heads, and of one head alone: otherwise the hardware's own
-  /// prefetchers follow it best.
+  /// A single row gains by prefetching, of interleaved heads, and f32 keys and all values of one head alone: otherwise
+  /// the hardware's own prefetchers follow it best.
   bool asks_for_heads = false, asks_for_one_head = false;
+
+  [[nodiscard]] bool operator==(const processor_traits&) const noexcept = default;
 };
 
 /// The family: the base family and, where that is 15, the extended one on top (AMD64 Architecture Programmer's Manual,
@@ -29,15 +32,24 @@ struct processor_traits {
   return base == 15 ? base + (f.leaf1_eax >> 20 & 0xff) : base;
 }
 
+/// Whether a target's registers have 512 bits.
+[[nodiscard]] constexpr bool has_wide_registers(isa target) noexcept {
+#if defined(GQA_EMULATED_TARGETS)
+  if (target == isa::emulated16) return true;
+#endif
+  return target == isa::avx512;
+}
+
 /// Zen 4 works on 512 bits in halves: Software Optimization Guide for the AMD Zen4 Microarchitecture, section 2.11.
 [[nodiscard]] constexpr processor_traits traits_of(const cpu_features& f, isa target) noexcept {
-  const bool amd = f.vendor == cpu_vendor::amd, intel = f.vendor == cpu_vendor::intel, wide = target == isa::avx512;
   processor_traits t;
-  t.halves_registers = wide && amd && family_of(f) == 25;
-  t.pages = !intel;
-  t.bytes_ahead = intel ? 0 : t.bytes_ahead;
-  t.asks_for_heads = wide || intel;
-  t.asks_for_one_head = intel;
+  t.asks_for_heads = has_wide_registers(target);
+  t.halves_registers = has_wide_registers(target) && f.vendor == cpu_vendor::amd && family_of(f) == 25;
+  if (f.vendor == cpu_vendor::intel) {
+    t.prefetches_pages = false;
+    t.bytes_ahead = 0;
+    t.asks_for_heads = t.asks_for_one_head = true;
+  }
   return t;
 }
 

@@ -17,8 +17,8 @@ struct dot_vector<true> {
 template <int R, bool Shared>
 inline constexpr int dot_vectors = (R + dot_vector<Shared>::rows - 1) / dot_vector<Shared>::rows;
 
-/// Keys side by side for R rows, as far as there are registers; four against one or two rows, which would wait for
-/// their own sums.
+/// Keys side by side for R rows: as many as there are registers for, or half as many; four against one or two rows,
+/// which would wait for their own sums.
 template <int R, bool Shared>
 constexpr int keys_at_once() {
   if (R <= 2) return 4;
@@ -142,13 +142,14 @@ GQA_INLINE void dot_rows_in(const score_args& a, std::int64_t row, key_mask fetc
   else dot_tile<E, R, Shared, C, true, ByLine>(a, q, s, fetch);
 }
 
-/// Rows share registers where there are enough to fill them: 4, or 8 where a whole register takes as long as its two
-/// halves one by one, so that all that it saves is instructions.
+/// From 4 rows on, rows share registers; where a register takes as long as two halves, only 8 do, since all that
+/// sharing then saves is instructions.
 template <element E, int R, bool OneTile>
 GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, key_mask fetch) {
   constexpr bool Shared = rows_in_vec > 1 && R >= 4;
-  if (Shared && R < 8 && a.halved) dot_rows_in<E, R, false, OneTile>(a, row, fetch);
-  else dot_rows_in<E, R, Shared, OneTile>(a, row, fetch);
+  if constexpr (Shared && R < 8)
+    if (a.halves_registers) return dot_rows_in<E, R, false, OneTile>(a, row, fetch);
+  dot_rows_in<E, R, Shared, OneTile>(a, row, fetch);
 }
 
 /// Up to so many rows prefetch line by line: measured.

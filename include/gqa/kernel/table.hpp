@@ -70,9 +70,9 @@ struct score_args {
   row_set keys;      ///< dot: one offset a key; tiles: one offset a tile of 16
   std::int64_t dim;  ///< head_dim
   float scale;
-  float* s;              ///< at the first of these columns
-  bool in_turn = false;  ///< dot: read each key from end to end before the next
-  bool halved = false;   ///< dot: a whole register takes as long as two halves (isa/processor.hpp)
+  float* s;                       ///< at the first of these columns
+  bool in_turn = false;           ///< dot: read each key from end to end before the next
+  bool halves_registers = false;  ///< dot: processor_traits
 };
 
 /// Weights of a block, in place of its scores, and what they do to the running state.

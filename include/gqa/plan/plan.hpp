@@ -27,6 +27,10 @@
 #include "merge_units.hpp"
 #include "request.hpp"
 
+#if !defined(GQA_PROCESSOR_TRAITS)  // a test takes other machines'
+#define GQA_PROCESSOR_TRAITS(target) detail::traits_of(detail::this_machine(), target)
+#endif
+
 GQA_NAMESPACE_BEGIN
 
 /// Immutable while it runs; concurrent runs of one plan need only separate workspaces. The page table and the arrays of
@@ -189,7 +193,6 @@ class attention_plan {
 
     set_constants(kernels_for<element_of<typename Types::q>, element_of<typename Types::k>,
                               element_of<typename Types::v>, element_of<typename Types::out>>(target));
-    inputs_.processor = detail::traits_of(detail::this_machine(), target);
     const checked row_bytes = checked(spec.heads.q_heads) * std::max(spec.dims.head_dim, spec.dims.v_head_dim) * 8;
     if (row_bytes.overflowed)
       return failure(errc::overflow, "q_heads", spec.heads.q_heads, "a count whose rows of q and out fit in 63 bits");
@@ -218,6 +221,7 @@ class attention_plan {
 
   void set_constants(const kernel_table* kernels) noexcept {
     inputs_.kernels = kernels;
+    inputs_.processor = GQA_PROCESSOR_TRAITS(kernels->target);
     inputs_.head_dim = spec_.dims.head_dim;
     inputs_.v_head_dim = spec_.dims.v_head_dim;
     inputs_.padded_dim = round_up(spec_.dims.head_dim, score_lanes);

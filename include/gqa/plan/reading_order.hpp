@@ -83,15 +83,16 @@ struct reading_order {
   std::int64_t pages = 128;   ///< memory pages prefetched at a time (page_prefetch.hpp); 0: none
 };
 
-/// Up to as many rows as an element of K has bytes, reading a key takes longer than scoring it. Up to a few rows, it
-/// takes long enough for the order to matter.
-[[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t k_bytes) noexcept { return rows <= k_bytes; }
-inline constexpr std::int64_t few_rows = 4;
+/// Up to as many rows as an element has bytes, reading a key, or a value, takes longer than its arithmetic.
+[[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t element) noexcept { return rows <= element; }
+inline constexpr std::int64_t rows_in_memory_order = 16;      ///< of values: more take longer than any order
+inline constexpr std::int64_t few_rows = 4;                   ///< whose scores of a chunk are little
 inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on most processors
+inline constexpr std::int64_t room_for_next = 128 * 1024;     ///< in the second level, beside what is being read
 
 /// KV heads that a unit walks over together. Interleaved inside a token, all, in the order they lie: head by head,
 /// every key would sit in another memory page. Apart, several where a few rows share a key: memory answers streams side
-/// by side faster than one by one. A single row's the hardware follows best alone.
+/// by side faster than one by one. A single row's are read best alone.
 [[nodiscard]] constexpr std::int64_t heads_together(std::int64_t kv_heads, std::int64_t rows, std::int64_t k_bytes,
                                                     key_order keys, bool interleaved) noexcept {
   if (keys == key_order::tiles) return 1;
@@ -111,15 +112,15 @@ struct unit_shape {
   bool in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
 };
 
-/// Whether what a single row reads is best left to the hardware: prefetching by hand takes the place of reads.
-[[nodiscard]] constexpr bool single_row_alone(const unit_shape& u) noexcept {
+/// Whether a single row is best left to the hardware: prefetching by hand takes the place of reads.
+[[nodiscard]] constexpr bool hardware_follows(const unit_shape& u) noexcept {
   return u.rows == 1 && !(u.heads == 1 ? u.processor.asks_for_one_head : u.processor.asks_for_heads);
 }
 
 /// Whether rows that share keys, or values, of interleaved heads had best prefetch them in the order of memory: unless
 /// tokens are so large that the next ones would find no room in the second level of cache.
 [[nodiscard]] constexpr bool memory_order_pays(const unit_shape& u, const row_pitch& pitch) noexcept {
-  return u.heads > 1 && !single_row_alone(u) && pitch.rows_touch(u.heads) && pitch.token <= u.memory.largest_token;
+  return u.heads > 1 && !hardware_follows(u) && pitch.rows_touch(u.heads) && pitch.token <= u.memory.largest_token;
 }
 
 /// The most tokens whose rows fit in `bytes`: a power of two from `least` to a block.
@@ -136,20 +137,18 @@ struct unit_shape {
 
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
 /// are read about in the order they lie, a single row's, which it does not keep, the most closely. Where reading binds,
-/// memory is asked for several pages side by side; where it does not, heads that lie apart take more tokens.
+/// memory is asked for several pages side by side; of one head, 16-bit keys gain by being asked for everywhere.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
   if (u.packed) return {};
-  const bool one_head = u.heads == 1, alone = single_row_alone(u);
-  if (one_head && u.rows == 1)
-    return alone && u.k.element == 4 ? left_to_hardware(block_keys) : reading_pace{block_keys / 2};
-  if (alone) return left_to_hardware(row_group);
-  const std::int64_t step = u.rows == 1 ? row_group : tokens_within(first_level_bytes / 8, u.k.row, row_group);
-  if (one_head) return {step};
-  const bool binds = reading_binds(u.rows, u.k.element);
-  if (!memory_order_pays(u, u.k)) return {u.k.head > u.k.token && !binds ? block_keys / 2 : row_group};
+  const bool one_head = u.heads == 1, single = u.rows == 1, binds = reading_binds(u.rows, u.k.element);
+  if (single && hardware_follows(u) && !(one_head && u.k.element < 4))
+    return left_to_hardware(one_head ? block_keys : row_group);
+  const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 2 : 8), u.k.row, row_group);
+  if (one_head) return {single ? block_keys / 2 : step};
+  if (!memory_order_pays(u, u.k)) return {row_group};
   const bool by_parts = binds && u.k.row % line_bytes == 0;
-  return {step, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
+  return {single ? row_group : step, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
 }
 
 /// The same for values. A visit loads and stores the sums that it adds to, so that rows that take longer than reading
@@ -157,10 +156,11 @@ struct unit_shape {
 /// each (memory_traits::beside_rows) do so in the order of use.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
   const bool one_head = u.heads == 1;
-  const bool in_memory_order = u.rows > u.memory.beside_rows && u.rows <= 4 * few_rows && memory_order_pays(u, u.v);
+  const bool in_memory_order =
+      u.rows > u.memory.beside_rows && u.rows <= rows_in_memory_order && memory_order_pays(u, u.v);
   if (!reading_binds(u.rows, u.v.element)) {
     const std::int64_t step = u.rows >= 2 * u.v.element ? block_keys : block_keys / 2;
-    const bool room = step * u.v.token <= 4 * first_level_bytes;
+    const bool room = u.v.token <= room_for_next / step;
     return {step, in_memory_order && room ? prefetch_order::of_memory : prefetch_order::of_use};
   }
   if (in_memory_order) return {2 * row_group, prefetch_order::of_memory};
@@ -168,21 +168,21 @@ struct unit_shape {
   const std::int64_t step =
       closely ? row_group : tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, row_group);
   const bool from_end_to_end = u.in_one_pass || (u.v.element == 4 && !one_head);
-  if (single_row_alone(u) && from_end_to_end) return left_to_hardware(one_head ? block_keys : step);
+  if (hardware_follows(u) && from_end_to_end) return left_to_hardware(one_head ? block_keys : step);
   return {step};
 }
 
-/// How many visits on to prefetch in the order of use: two or, of one head, one, more where the processor wants to look
-/// further ahead, and at most a block of tokens, for which offsets are at hand.
+/// How many visits of `pace` on to prefetch in the order of use: at most a block of tokens, for which offsets are at
+/// hand.
 [[nodiscard]] constexpr std::int64_t visits_on(const reading_pace& pace, const unit_shape& u) noexcept {
   const std::int64_t least = u.heads == 1 ? 1 : 2, bytes = u.processor.bytes_ahead * least / 2;
   return std::clamp(bytes / (pace.step * pace.pitch.row), least, u.heads * block_keys / pace.step);
 }
 
 /// Few rows that walk one KV head alone read all keys of a chunk before its values, since each change from one stream
-/// to the other costs the hardware's prefetchers a new start. Where reading binds, keys that are prefetched in the
-/// order of use are scored in turn, which is what the hardware follows; otherwise several keys side by side load a
-/// query less often.
+/// to the other costs the hardware's prefetchers a new start. Where reading binds and what is prefetched does not come
+/// in the order of memory, the keys of one head, and those that several rows share, are scored in turn, which is what
+/// the hardware follows; otherwise several keys side by side load a query less often.
 ///
 /// Of interleaved heads a single row has so many memory pages open, and so little to do with each, that it waits for
 /// several translations at once without being told to.
@@ -194,7 +194,7 @@ struct unit_shape {
   for (reading_pace* pace : {&order.keys, &order.values}) pace->visits_on = visits_on(*pace, u);
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
-  if (!u.processor.pages || (single && !one_head)) order.pages = 0;
+  if (!u.processor.prefetches_pages || (single && !one_head)) order.pages = 0;
   return order;
 }
 
