@@ -1,5 +1,5 @@
-// What a processor does fast on a target; never a bit of any result. Measured on AMD's family 25 (Zen 3 with AVX2, Zen
-// 4 with both) and Intel's family 6, model 207; other vendors' take what AMD's do.
+// What a processor does fast on a target; never a bit of any result. Measured on AMD's family 25 (Zen 3 with AVX2, Zen 4
+// with AVX2 and AVX-512) and Intel's family 6, model 207; processors of other vendors are treated as AMD's.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,10 @@ struct processor_traits {
   /// How far on prefetches go in the order of use, but never fewer visits than two: of several heads; of one, half as
   /// far, but never fewer than one.
   std::int64_t bytes_ahead = 32 * 1024;
-  /// A single row gains by prefetching, of interleaved heads, and f32 keys and all values of one head alone: otherwise
-  /// the hardware's own prefetchers follow it best.
-  bool asks_for_heads = false, asks_for_one_head = false;
+  /// A single row of interleaved heads gains by prefetching; otherwise the hardware's own prefetchers follow it best.
+  bool asks_for_heads = false;
+  /// So do f32 keys and all values of one head alone; its 16-bit keys gain everywhere.
+  bool asks_for_one_head = false;
 
   [[nodiscard]] bool operator==(const processor_traits&) const noexcept = default;
 };

@@ -92,7 +92,7 @@ inline constexpr std::int64_t room_for_next = 128 * 1024;     ///< in the second
 
 /// KV heads that a unit walks over together. Interleaved inside a token, all, in the order they lie: head by head,
 /// every key would sit in another memory page. Apart, several where a few rows share a key: memory answers streams side
-/// by side faster than one by one. A single row's are read best alone.
+/// by side faster than one by one. A single row reads one head after the other.
 [[nodiscard]] constexpr std::int64_t heads_together(std::int64_t kv_heads, std::int64_t rows, std::int64_t k_bytes,
                                                     key_order keys, bool interleaved) noexcept {
   if (keys == key_order::tiles) return 1;
