@@ -1,5 +1,5 @@
-// What a processor does fast on a target; never a bit of any result. Measured on AMD's family 25 (Zen 3 with AVX2, Zen 4
-// with AVX2 and AVX-512) and Intel's family 6, model 207; processors of other vendors are treated as AMD's.
+// What a processor does fast on a target; never a bit of any result. Measured on AMD's family 25 (Zen 3 with AVX2, Zen
+// 4 with AVX2 and AVX-512) and Intel's family 6, model 207; processors of other vendors are treated as AMD's.
 #pragma once
 
 #include <cstdint>
