@@ -354,15 +354,14 @@ TEST(ReadingOrder, NothingIsPrefetchedInTheOrderOfUseMoreThanABlockAhead) {
           for (unit_shape u :
                {interleaved(heads, rows, bytes == 2 ? 2 : 4, bytes, on),
                 unit_shape{on.memory, on.processor, heads, rows, {4, 512, 1 << 20, 512}, {4, 512, 1 << 20, 512}}})
-            for (const gqa::key_order keys : {gqa::key_order::rows, gqa::key_order::tiles}) {
-              u.keys = keys;
-              for (u.packed = false;; u.packed = true) {
+            for (const gqa::key_order keys : {gqa::key_order::rows, gqa::key_order::tiles})
+              for (const bool packed : {false, true}) {
+                u.keys = keys;
+                u.packed = packed;
                 const reading_order order = order_of(u);
                 for (const reading_pace& pace : {order.keys, order.values})
                   EXPECT_LE(pace.next_of_use(heads - 1, heads).token, block_keys);
-                if (u.packed) break;
               }
-            }
 }
 
 TEST(ReadingOrder, NoProcessorChangesABit) {

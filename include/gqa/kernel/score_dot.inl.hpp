@@ -3,26 +3,16 @@
 // lane l of the contract; those of two keys, then four, then eight are added up pairwise as they appear, so that few
 // registers wait. Where a register holds the lanes of several rows (rows_vec), a key's are repeated beside each other.
 
-/// The vector that rows are multiplied in, and how many rows share one.
-template <bool Shared>
-struct dot_vector {
-  typedef vec8 type;
-  static constexpr int rows = 1;
-};
-template <>
-struct dot_vector<true> {
-  typedef rows_vec type;
-  static constexpr int rows = rows_in_vec;
-};
-template <int R, bool Shared>
-inline constexpr int dot_vectors = (R + dot_vector<Shared>::rows - 1) / dot_vector<Shared>::rows;
+/// Vectors V that R rows take: rows_vec, which several share, or vec8.
+template <int R, class V>
+inline constexpr int dot_vectors = (int)((R * sizeof(vec8) + sizeof(V) - 1) / sizeof(V));
 
 /// Keys side by side for R rows: as many as there are registers for, or half as many; four against one or two rows,
 /// which would wait for their own sums.
-template <int R, bool Shared>
+template <int R, class V>
 constexpr int keys_at_once() {
   if (R <= 2) return 4;
-  return dot_vectors<R, Shared> * dot_keys <= dot_sums ? dot_keys : (dot_keys + 1) / 2;
+  return dot_vectors<R, V> * dot_keys <= dot_sums ? dot_keys : (dot_keys + 1) / 2;
 }
 
 GQA_INLINE void load_rows(const float* q, int, vec8& x) { x = load8(q); }
@@ -34,9 +24,9 @@ GQA_INLINE void repeat_key(vec8 k, vec8& x) { x = k; }
 GQA_INLINE void store_rows(float* s, int, vec8 x) { store8(s, x); }
 
 /// acc[c][r] += products of 8 elements of q_r and those `at` bytes inside k_c; of fewer, where fewer are `left`.
-template <element E, int R, bool Shared, int C, class V>
+template <element E, int R, int C, class V>
 GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, std::int64_t left, V* acc) {
-  constexpr int vectors = dot_vectors<R, Shared>, rows = dot_vector<Shared>::rows;
+  constexpr int vectors = dot_vectors<R, V>, rows = (int)(sizeof(V) / sizeof(vec8));
   V x[C];
   GQA_UNROLL(4)
   for (int c = 0; c < C; ++c) {
@@ -55,12 +45,12 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
 
 /// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end. If ByLine, with each line of key c one is
 /// prefetched, `spread` apart, from ahead + c * stride on. q: [padded dim / 8][R][8]. Even: no key ends inside a step.
-template <element E, int R, bool Shared, int C, bool Even, bool ByLine, class V>
+template <element E, int R, int C, bool Even, bool ByLine, class V>
 GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const char* ahead, std::int64_t stride,
                                   std::int64_t spread, std::int64_t dim, V* acc) {
   static_assert(!ByLine || Even);
   GQA_UNROLL(32)
-  for (int i = 0; i < dot_vectors<R, Shared> * C; ++i) acc[i] = V{};
+  for (int i = 0; i < dot_vectors<R, V> * C; ++i) acc[i] = V{};
   constexpr int line_steps = (int)(line_bytes / (8 * size_of<E>));
   constexpr int at_once = ByLine ? line_steps : C == 1 ? 2 : 1;  // measured
   std::int64_t d = 0;
@@ -68,14 +58,14 @@ GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const ch
     GQA_UNROLL(4)
     for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
     GQA_UNROLL(4)
-    for (int i = 0; i < at_once; ++i) dot_step<E, R, Shared, C>(q + i * 8 * R, k, (d + i * 8) * size_of<E>, 8, acc);
+    for (int i = 0; i < at_once; ++i) dot_step<E, R, C>(q + i * 8 * R, k, (d + i * 8) * size_of<E>, 8, acc);
   }
   if (at_once > 1 && d + 8 <= dim) {
     GQA_UNROLL(4)
     for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
-    for (; d + 8 <= dim; d += 8, q += 8 * R) dot_step<E, R, Shared, C>(q, k, d * size_of<E>, 8, acc);
+    for (; d + 8 <= dim; d += 8, q += 8 * R) dot_step<E, R, C>(q, k, d * size_of<E>, 8, acc);
   }
-  if (!Even && d < dim) dot_step<E, R, Shared, C>(q, k, d * size_of<E>, dim - d, acc);
+  if (!Even && d < dim) dot_step<E, R, C>(q, k, d * size_of<E>, dim - d, acc);
 }
 
 /// Which keys of a group of 8 bring what is prefetched with them: bit i, for key i. Of several tiles of query rows each
@@ -89,10 +79,9 @@ GQA_INLINE key_mask keys_of_tile(int tile, int tiles) {
 
 /// R rows x all keys, C of them side by side. What goes with a key of `fetch` is prefetched before it is read or, if
 /// ByLine, with every key as it is read.
-template <element E, int R, bool Shared, int C, bool Even, bool ByLine>
+template <element E, int R, class V, int C, bool Even, bool ByLine>
 GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask fetch) {
-  typedef typename dot_vector<Shared>::type V;
-  constexpr int vectors = dot_vectors<R, Shared>, rows = dot_vector<Shared>::rows;
+  constexpr int vectors = dot_vectors<R, V>, rows = (int)(sizeof(V) / sizeof(vec8));
   constexpr int at_once = C > 2 ? C : 2;  // keys whose sums wait for each other
   const std::int64_t ahead_stride = a.keys.ahead.stride;
   row_run next = run_from(a.keys, 0);
@@ -110,8 +99,8 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
         for (int j = 0; j < C; ++j)
           if (!ByLine && (fetch >> (i + j) & 1))
             prefetch_row(a.keys.ahead, row_at(a.keys, key + i + j).ahead, a.dim * size_of<E>);
-        dot_keys_together<E, R, Shared, C, Even, ByLine>(q, k, run.ahead + i * ahead_stride, ahead_stride,
-                                                         a.keys.ahead.spread, a.dim, acc + (i - c) * vectors);
+        dot_keys_together<E, R, C, Even, ByLine>(q, k, run.ahead + i * ahead_stride, ahead_stride, a.keys.ahead.spread,
+                                                 a.dim, acc + (i - c) * vectors);
       }
       GQA_UNROLL(2)
       for (int i = 0; i < at_once; i += 2) {
@@ -131,25 +120,26 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
 
 /// R rows from `row` on. Keys stand side by side unless each is to be read from end to end before the next. A single
 /// row comes here only where keys are unevenly spaced or end inside a step.
-template <element E, int R, bool Shared, bool OneTile>
+template <element E, int R, class V, bool OneTile>
 GQA_INLINE void dot_rows_in(const score_args& a, std::int64_t row, key_mask fetch) {
   constexpr bool ByLine = OneTile && R > 1;
   const float* q = a.q + row * padded(a.dim);
   float* s = a.s + row * block_keys;
-  constexpr int C = keys_at_once<R, Shared>();
-  if (a.dim % score_lanes != 0) dot_tile<E, R, Shared, 1, false, false>(a, q, s, fetch);
-  else if (C == 1 || a.in_turn) dot_tile<E, R, Shared, 1, true, ByLine>(a, q, s, fetch);
-  else dot_tile<E, R, Shared, C, true, ByLine>(a, q, s, fetch);
+  constexpr int C = keys_at_once<R, V>();
+  if (a.dim % score_lanes != 0) dot_tile<E, R, V, 1, false, false>(a, q, s, fetch);
+  else if (C == 1 || a.in_turn) dot_tile<E, R, V, 1, true, ByLine>(a, q, s, fetch);
+  else dot_tile<E, R, V, C, true, ByLine>(a, q, s, fetch);
 }
 
 /// From 4 rows on, rows share registers; where a register takes as long as two halves, only 8 do, since all that
 /// sharing then saves is instructions.
 template <element E, int R, bool OneTile>
 GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, key_mask fetch) {
-  constexpr bool Shared = rows_in_vec > 1 && R >= 4;
-  if constexpr (Shared && R < 8)
-    if (a.halves_registers) return dot_rows_in<E, R, false, OneTile>(a, row, fetch);
-  dot_rows_in<E, R, Shared, OneTile>(a, row, fetch);
+  if constexpr (rows_in_vec > 1 && R >= 8) dot_rows_in<E, R, rows_vec, OneTile>(a, row, fetch);
+  else if constexpr (rows_in_vec > 1 && R >= 4)
+    a.halves_registers ? dot_rows_in<E, R, vec8, OneTile>(a, row, fetch)
+                       : dot_rows_in<E, R, rows_vec, OneTile>(a, row, fetch);
+  else dot_rows_in<E, R, vec8, OneTile>(a, row, fetch);
 }
 
 /// Up to so many rows prefetch line by line: measured.

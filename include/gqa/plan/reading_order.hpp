@@ -141,13 +141,12 @@ struct unit_shape {
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
   if (u.packed) return {};
-  const bool one_head = u.heads == 1, single = u.rows == 1, binds = reading_binds(u.rows, u.k.element);
-  if (single && hardware_follows(u) && !(one_head && u.k.element < 4))
-    return left_to_hardware(one_head ? block_keys : row_group);
+  const bool one_head = u.heads == 1, single = u.rows == 1;
+  if (hardware_follows(u) && !(one_head && u.k.element < 4)) return left_to_hardware(one_head ? block_keys : row_group);
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 2 : 8), u.k.row, row_group);
   if (one_head) return {single ? block_keys / 2 : step};
   if (!memory_order_pays(u, u.k)) return {row_group};
-  const bool by_parts = binds && u.k.row % line_bytes == 0;
+  const bool by_parts = reading_binds(u.rows, u.k.element) && u.k.row % line_bytes == 0;
   return {single ? row_group : step, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
 }
 
