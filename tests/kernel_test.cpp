@@ -232,20 +232,24 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
             for (bool halves : {false, true}) {
               std::fill(s.begin(), s.end(), 0.0f);
               t->score_dot(
-                  {in_dot_tiles.data(), rows, offsets.of(k, block_keys), dim, 0.3f, s.data(), in_turn, halves});
+                  {in_dot_tiles.data(), rows, offsets.of(k, block_keys), dim, 0.3f, s.data(), halves, in_turn});
               const std::string form = std::string("dot") + (even ? ", even keys" : "") + (in_turn ? ", in turn" : "");
               same(s, form + (halves ? ", in halves" : ""));
             }
         }
-        std::fill(s.begin(), s.end(), 0.0f);
         const gqa::row_table where{bytes(tiles), tile_offsets};
-        t->score_tiles({in_tiles.data(), rows, {where, {where}, block_keys}, dim, 0.3f, s.data()});
-        same(s, "tiles");
-        const auto score_packed = [&](const char* form) {
+        for (bool halves : {false, true}) {
           std::fill(s.begin(), s.end(), 0.0f);
+          t->score_tiles({in_tiles.data(), rows, {where, {where}, block_keys}, dim, 0.3f, s.data(), halves});
+          same(s, halves ? "tiles, in halves" : "tiles");
+        }
+        const auto score_packed = [&](const std::string& form) {
           const gqa::row_set keys{{bytes(panels), panel_offsets}, {}, block_keys};
-          t->score_panels({by_lane.data(), rows, keys, dim, 0.3f, s.data()});
-          same(s, form);
+          for (bool halves : {false, true}) {
+            std::fill(s.begin(), s.end(), 0.0f);
+            t->score_panels({by_lane.data(), rows, keys, dim, 0.3f, s.data(), halves});
+            same(s, form + (halves ? ", in halves" : ""));
+          }
           std::fill(panels.begin(), panels.end(), 0.0f);
         };
         t->pack_tiles({where, {where}, block_keys}, dim, panels.data());
@@ -328,7 +332,7 @@ void expect_sums_of_the_wide_rows() {
                 std::fill(s.begin(), s.end(), 0.0f);
                 const gqa::row_set keys =
                     spread == 0 ? in_t.of(narrow, block_keys) : in_t.beside(next, spread, narrow, block_keys);
-                of_t->score_dot({q.data(), rows, keys, dim, 0.3f, s.data(), in_turn, halves});
+                of_t->score_dot({q.data(), rows, keys, dim, 0.3f, s.data(), halves, in_turn});
                 EXPECT_EQ(std::memcmp(s.data(), expected.data(), s.size() * 4), 0)
                     << "scores, " << what() << (in_turn ? " in turn" : "") << (halves ? " halves" : "") << ' '
                     << spread;

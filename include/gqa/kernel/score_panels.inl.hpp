@@ -27,33 +27,42 @@ GQA_INLINE void panel_step(const float* q, const char* const* panels, std::int64
 }
 
 /// Virtual lanes that a tile of so many accumulators a lane has registers for.
+template <element E>
 constexpr int lanes_of_tile(int accumulators) {
   int lanes = (int)score_lanes;
-  while (lanes > 1 && lanes * accumulators > panel_registers) lanes /= 2;
+  while (lanes > 1 && lanes * accumulators > (E == element::f32 ? panel_registers : widened_registers)) lanes /= 2;
   return lanes;
 }
 
-/// Element i of L virtual lanes from `lane` on, each of n elements; of the panels `ahead`, if any, the next lines in
-/// the order they lie are prefetched: memory answers that sooner than the order of use.
+/// What is prefetched, `step` bytes with each element of a lane unless that is 0, while panels are read that are not
+/// packed: those that come next, in the order they lie. Memory answers that sooner than the order of use.
+struct panels_ahead {
+  const char* panels[wide / panel_vectors];
+  std::int64_t step;
+};
+
+/// Element i of L virtual lanes from `lane` on, each of n elements.
 template <element E, int R, int C, int L, bool Packed>
-GQA_INLINE void panel_lanes(const float* q, const char* const* panels, const char* const* ahead, std::int64_t lane,
+GQA_INLINE void panel_lanes(const float* q, const char* const* panels, panels_ahead& ahead, std::int64_t lane,
                             std::int64_t i, std::int64_t n, vec* acc) {
   GQA_UNROLL(8)
   for (int l = 0; l < L; ++l) {
     const std::int64_t at = Packed ? (lane + l) * n + i : i * score_lanes + lane + l;
-    if (!Packed && ahead) {
-      GQA_UNROLL(4)
-      for (int c = 0; c < C; c += panel_vectors)
-        prefetch(panel_vector<E>(ahead, c) + (lane * n + i * L + l) * (panel_keys * size_of<E>));
+    if (!Packed && ahead.step != 0) {
+      GQA_UNROLL(2)
+      for (int j = 0; j < C / panel_vectors; ++j) {
+        prefetch(ahead.panels[j]);
+        ahead.panels[j] += ahead.step;
+      }
     }
     panel_step<E, R, C>(q, panels, at, acc + l * R * C);
   }
 }
 
 template <element E, int R, int C, bool Packed>
-GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char* const* ahead, std::int64_t dim,
-                           float scale, float* s) {
-  constexpr int L = lanes_of_tile(R * C), steps = (int)score_lanes / L;
+GQA_INLINE void panel_tile(const float* q, const char* const* panels, panels_ahead ahead, std::int64_t dim, float scale,
+                           float* s) {
+  constexpr int L = lanes_of_tile<E>(R * C), steps = (int)score_lanes / L;
   constexpr int at_once = Packed && L <= 2 ? 2 : 1;  // elements of a lane: the end of a short loop is foreseen
   const std::int64_t n = padded(dim) / score_lanes;
   vec part[3][R * C];  // sums of 1, 2 and 4 steps that wait for their partner
@@ -106,66 +115,79 @@ GQA_INLINE void panel_tile(const float* q, const char* const* panels, const char
   }
 }
 
-/// All rows against C vectors of keys, in register tiles of up to R rows.
+/// Rows of the next register tile, of those that are left: up to R.
+template <int R>
+constexpr std::int64_t rows_of_next(std::int64_t left) {
+  if (left >= R) return R;
+  if (R > 4 && left >= 4) return 4;
+  return R == 4 && left == 3 ? 3 : left >= 2 ? 2 : 1;
+}
+
+/// All rows against C vectors of keys, in register tiles of up to R rows. The first two prefetch their part each of the
+/// panels that come `next`: all at once would hold up the first one's arithmetic.
 template <element E, int R, int C, bool Packed>
-GQA_INLINE void rows_in_tiles(const score_args& a, const char* const* panels, const char* const* ahead, float* s) {
-  const std::int64_t padded_dim = padded(a.dim);
-  for (std::int64_t row = 0; row < a.rows;) {
-    const std::int64_t inside = row % row_tile,
-                       left = a.rows - row < row_tile - inside ? a.rows - row : row_tile - inside;
+GQA_INLINE void rows_in_tiles(const score_args& a, const char* const* panels, const char* const* next, float* s) {
+  const std::int64_t padded_dim = padded(a.dim), line = panel_keys * size_of<E>;
+  const std::int64_t asking = a.rows < 2 * R ? a.rows : 2 * R;
+  for (std::int64_t row = 0, n; row < a.rows; row += n) {
+    const std::int64_t inside = row % row_tile;
+    n = rows_of_next<R>(a.rows - row < row_tile - inside ? a.rows - row : row_tile - inside);
     const float* q = a.q + (row - inside) * padded_dim + inside;
     float* t = s + row * block_keys;
-    if (left >= R) {
-      panel_tile<E, R, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
-      row += R;
-    } else if (R > 4 && left >= 4) {
-      panel_tile<E, 4, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
-      row += 4;
-    } else if (left >= 2) {
-      panel_tile<E, 2, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
-      row += 2;
-    } else {
-      panel_tile<E, 1, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
-      row += 1;
-    }
-    ahead = nullptr;  // the first rows have fetched what comes next
+    panels_ahead ahead{{}, row < asking ? (line * n + asking - 1) / asking : 0};
+    for (int j = 0; !Packed && j < C / panel_vectors; ++j) ahead.panels[j] = next[j] + row * line * padded_dim / asking;
+    if (n == R) panel_tile<E, R, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
+    else if (R > 4 && n == 4) panel_tile<E, 4, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
+    else if (R == 4 && n == 3) panel_tile<E, 3, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
+    else if (n == 2) panel_tile<E, 2, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
+    else panel_tile<E, 1, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
   }
+}
+
+/// Rows of a register tile of C vectors: as many as leave registers for all lanes, so that no sum waits in memory;
+/// where that would be fewer than 4, score_rows.
+template <int C>
+constexpr int rows_of_tile() {
+  constexpr int of_all_lanes = panel_registers / (int)(score_lanes * C);
+  return of_all_lanes >= 4 ? of_all_lanes : score_rows;
 }
 
 /// Half as many rows leave registers for twice as many lanes: fewer sums wait in memory, and storing what is not summed
 /// yet holds up the processor. That pays while panels are packed and stay in the first level of cache, since they are
 /// read twice as often.
 template <element E, int C, bool Packed>
-GQA_INLINE void panel_rows(const score_args& a, const char* const* panels, const char* const* ahead, float* s) {
-  constexpr bool halves = Packed && lanes_of_tile(score_rows * C) == 1;
+GQA_INLINE void panel_rows(const score_args& a, const char* const* panels, const char* const* next, float* s) {
+  constexpr int R = rows_of_tile<C>();
+  constexpr bool halves = Packed && lanes_of_tile<E>(R * C) == 1;
   const std::int64_t bytes = a.dim * C * width * size_of<E>;
-  if (halves && bytes <= 16 * 1024)
-    rows_in_tiles<E, halves ? score_rows / 2 : score_rows, C, Packed>(a, panels, ahead, s);
-  else rows_in_tiles<E, score_rows, C, Packed>(a, panels, ahead, s);
+  if (halves && bytes <= 16 * 1024) rows_in_tiles<E, halves ? R / 2 : R, C, Packed>(a, panels, next, s);
+  else rows_in_tiles<E, R, C, Packed>(a, panels, next, s);
 }
 
-/// One offset a panel, or tile: `count` is a number of keys, a multiple of 16.
+/// Panels i, i + 1, ... of C vectors.
+template <element E, int C, bool Packed>
+GQA_INLINE void panels_at(const score_args& a, std::int64_t i) {
+  constexpr int n = C / panel_vectors;
+  const char *k[n], *next[n];
+  for (int j = 0; j < n; ++j) {
+    k[j] = row(a.keys, i + j);
+    next[j] = Packed ? nullptr : row(a.keys.ahead, i + j);
+  }
+  panel_rows<E, C, Packed>(a, k, next, a.s + i * panel_keys);
+}
+
+/// One offset a panel, or tile: `count` is a number of keys, a multiple of 16. Two panels share what is loaded of q,
+/// which a processor of whole registers needs to keep up with its arithmetic, but for 2 to 4 rows, which then read a
+/// tile in fewer passes; and a single row reads two streams, which memory answers sooner.
 template <element E, bool Packed>
 GQA_INLINE void score_columns(const score_args& a) {
   const std::int64_t panels = a.keys.count / panel_keys;
   constexpr int together = wide / panel_vectors;  // panels of a wide tile
+  const bool several = together == 1 || a.rows == 1 || (!a.halves_registers && (Packed || a.rows > 4));
   std::int64_t i = 0;
-  // 2 to 4 rows have registers for more lanes of a single tile, and so read it in fewer passes.
-  const bool several = together == 1 || a.rows == 1 || a.rows > 4;
-  for (; several && i + together <= panels; i += together) {
-    const char *k[together], *ahead[together];
-    for (int j = 0; j < together; ++j) {
-      k[j] = row(a.keys, i + j);
-      ahead[j] = Packed ? nullptr : row(a.keys.ahead, i + j);
-    }
-    panel_rows<E, wide, Packed>(a, k, ahead, a.s + i * panel_keys);
-  }
+  for (; several && i + together <= panels; i += together) panels_at<E, wide, Packed>(a, i);
   if constexpr (together > 1)
-    for (; i < panels; ++i) {
-      const char* k = row(a.keys, i);
-      const char* ahead = Packed ? nullptr : row(a.keys.ahead, i);
-      panel_rows<E, panel_vectors, Packed>(a, &k, &ahead, a.s + i * panel_keys);
-    }
+    for (; i < panels; ++i) panels_at<E, panel_vectors, Packed>(a, i);
 }
 
 /// Keys in dim-major tiles, as they lie; those to come are prefetched.

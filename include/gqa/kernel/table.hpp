@@ -71,8 +71,8 @@ struct score_args {
   std::int64_t dim;  ///< head_dim
   float scale;
   float* s;                       ///< at the first of these columns
+  bool halves_registers = false;  ///< processor_traits
   bool in_turn = false;           ///< dot: read each key from end to end before the next
-  bool halves_registers = false;  ///< dot: processor_traits
 };
 
 /// Weights of a block, in place of its scores, and what they do to the running state.

@@ -3,10 +3,11 @@ typedef float vec __attribute__((vector_size(32)));
 typedef std::int32_t ivec __attribute__((vector_size(32)));
 typedef vec8 rows_vec;  // of a dot product
 inline constexpr int rows_in_vec = 1;
-inline constexpr int width = 8;             // lanes of vec
-inline constexpr int row_tile = 6;          // rows x 2 vectors: 12 accumulators
-inline constexpr int score_rows = 6;        // rows of a panel product's register tile
-inline constexpr int panel_registers = 12;  // accumulators it may have
+inline constexpr int width = 8;               // lanes of vec
+inline constexpr int row_tile = 6;            // rows x 2 vectors: 12 accumulators
+inline constexpr int score_rows = 6;          // rows of a panel product's register tile
+inline constexpr int panel_registers = 16;    // accumulators it may have: operands stay in memory
+inline constexpr int widened_registers = 12;  // the same where keys are widened first
 inline constexpr dot_tiling dot_rows = {8, 6};
 inline constexpr int dot_keys = 2;        // keys side by side
 inline constexpr int dot_sums = 12;       // as far as their sums have registers

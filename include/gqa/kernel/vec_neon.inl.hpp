@@ -2,9 +2,10 @@
 typedef float vec __attribute__((vector_size(16)));
 typedef std::int32_t ivec __attribute__((vector_size(16)));
 inline constexpr int width = 4;
-inline constexpr int row_tile = 6;          // rows x 4 vectors: 24 accumulators
-inline constexpr int score_rows = 6;        // rows of a panel product's register tile
-inline constexpr int panel_registers = 24;  // accumulators it may have
+inline constexpr int row_tile = 6;            // rows x 4 vectors: 24 accumulators
+inline constexpr int score_rows = 6;          // rows of a panel product's register tile
+inline constexpr int panel_registers = 24;    // accumulators it may have
+inline constexpr int widened_registers = 24;  // the same where keys are widened first
 inline constexpr dot_tiling dot_rows = {4, 4};
 inline constexpr int dot_keys = 2;  // keys side by side
 inline constexpr int dot_sums = 8;  // as far as their sums have registers

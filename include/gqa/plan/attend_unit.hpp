@@ -167,8 +167,8 @@ class unit_walk {
     for (std::int64_t c = b.begin; c < b.end; c += pace.step)
       for (std::int64_t h = 0; h < unit_.heads; ++h)
         in_.kernels->score_dot({queries_.of(h), head_rows_, keys(pace, b, h, c, std::min(pace.step, b.end - c)),
-                                in_.head_dim, in_.scale, scores(h) + c, order_.in_turn,
-                                in_.processor.halves_registers});
+                                in_.head_dim, in_.scale, scores(h) + c, in_.processor.halves_registers,
+                                order_.in_turn});
   }
 
   void score_by_panels(const key_block& b, bool even) noexcept {
@@ -179,8 +179,13 @@ class unit_walk {
         const std::int64_t n = std::min(together, b.end - c);
         const std::int64_t first = even ? 0 : first_row(b, c);
         if (first >= head_rows_) continue;
-        score_args a{queries_.of(h, first), head_rows_ - first, {},
-                     in_.head_dim,          in_.scale,          scores(h) + first * block_keys + c};
+        score_args a{queries_.of(h, first),
+                     head_rows_ - first,
+                     {},
+                     in_.head_dim,
+                     in_.scale,
+                     scores(h) + first * block_keys + c,
+                     in_.processor.halves_registers};
         if (form_ == score_form::packed) {
           if (tiles_) k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
           else k.pack_rows(keys(order_.keys, b, h, c, n), in_.head_dim, work_.panels);
