@@ -294,16 +294,19 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
   EXPECT_EQ(values(4, 2), block_keys);
 }
 
-TEST(ReadingOrder, ValuesFollowMemoryWhereTheNextOnesFindRoom) {
-  const auto values = [](std::int64_t heads, std::int64_t rows, const machine& on) {
-    return order_of(interleaved(heads, rows, 4, 512, on)).values.prefetch;
+TEST(ReadingOrder, ValuesFollowMemoryWhereReadingBinds) {
+  const auto values = [](std::int64_t rows, std::int64_t element, const machine& on) {
+    return order_of(interleaved(8, rows, element, 128 * element, on)).values;
   };
-  EXPECT_EQ(values(4, 8, of_zen4), prefetch_order::of_memory) << "64 tokens of 2 KiB";
-  EXPECT_EQ(values(8, 8, of_zen4), prefetch_order::of_use);
-  EXPECT_EQ(values(8, 5, of_zen4), prefetch_order::of_memory) << "32 of 4 KiB";
-  EXPECT_EQ(values(4, 17, of_zen4), prefetch_order::of_use) << "many rows";
-  EXPECT_EQ(values(8, 2, of_zen3), prefetch_order::of_memory) << "16 of 4 KiB";
-  EXPECT_EQ(values(8, 2, of_zen4), prefetch_order::of_use) << "pieces side by side";
+  for (const std::int64_t rows : {2, 4}) EXPECT_EQ(values(rows, 4, of_zen3).prefetch, prefetch_order::of_memory);
+  EXPECT_EQ(values(2, 2, of_zen3).prefetch, prefetch_order::of_memory);
+  EXPECT_EQ(values(2, 4, of_zen4).prefetch, prefetch_order::of_use) << "pieces side by side";
+  for (const machine* on : {&of_zen3, &of_zen4, &of_xeon})
+    for (const std::int64_t element : {2, 4})
+      for (const std::int64_t rows : {element + 1, 2 * element, 4 * element, 8 * element}) {
+        EXPECT_EQ(values(rows, element, *on).prefetch, prefetch_order::of_use) << rows << " rows";
+        EXPECT_EQ(values(rows, element, *on).visits_on, 1) << rows << " rows have time for the next visit's";
+      }
 }
 
 TEST(ReadingOrder, RowsThatLieApartArePrefetchedInTheOrderOfUse) {

@@ -85,10 +85,8 @@ struct reading_order {
 
 /// Up to as many rows as an element has bytes, reading a key, or a value, takes longer than its arithmetic.
 [[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t element) noexcept { return rows <= element; }
-inline constexpr std::int64_t rows_in_memory_order = 16;      ///< of values: more take longer than any order
 inline constexpr std::int64_t few_rows = 4;                   ///< whose scores of a chunk are little
 inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on most processors
-inline constexpr std::int64_t room_for_next = 128 * 1024;     ///< in the second level, beside what is being read
 
 /// KV heads that a unit walks over together. Interleaved inside a token, all, in the order they lie: head by head,
 /// every key would sit in another memory page. Apart, several where a few rows share a key: memory answers streams side
@@ -151,18 +149,12 @@ struct unit_shape {
 }
 
 /// The same for values. A visit loads and stores the sums that it adds to, so that rows that take longer than reading
-/// take more tokens; the order of memory is then for as many as find room. Rows that prefetch a value's next piece with
-/// each (memory_traits::beside_rows) do so in the order of use.
+/// take more tokens, and have time for those of the next visit, in the order of use. Rows that prefetch a value's next
+/// piece with each (memory_traits::beside_rows) do so in the order of use as well.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
   const bool one_head = u.heads == 1;
-  const bool in_memory_order =
-      u.rows > u.memory.beside_rows && u.rows <= rows_in_memory_order && memory_order_pays(u, u.v);
-  if (!reading_binds(u.rows, u.v.element)) {
-    const std::int64_t step = u.rows >= 2 * u.v.element ? block_keys : block_keys / 2;
-    const bool room = u.v.token <= room_for_next / step;
-    return {step, in_memory_order && room ? prefetch_order::of_memory : prefetch_order::of_use};
-  }
-  if (in_memory_order) return {2 * row_group, prefetch_order::of_memory};
+  if (!reading_binds(u.rows, u.v.element)) return {u.rows >= 2 * u.v.element ? block_keys : block_keys / 2};
+  if (u.rows > u.memory.beside_rows && memory_order_pays(u, u.v)) return {2 * row_group, prefetch_order::of_memory};
   const bool closely = u.rows == 1 && !one_head;  // in the order they lie, as keys
   const std::int64_t step =
       closely ? row_group : tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, row_group);
@@ -190,7 +182,8 @@ struct unit_shape {
   reading_order order{key_pace(u), value_pace(u)};
   order.keys.pitch = u.k;
   order.values.pitch = u.v;
-  for (reading_pace* pace : {&order.keys, &order.values}) pace->visits_on = visits_on(*pace, u);
+  order.keys.visits_on = visits_on(order.keys, u);
+  order.values.visits_on = reading_binds(u.rows, u.v.element) ? visits_on(order.values, u) : 1;
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
   if (!u.processor.prefetches_pages || (single && !one_head)) order.pages = 0;
