@@ -283,8 +283,8 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
   EXPECT_EQ(order_of(interleaved(4, 1, 4, 128, of_zen4)).keys.step, row_group) << "a single row";
   EXPECT_EQ(order_of(interleaved(4, 1, 4, 128, of_zen4)).values.step, row_group) << "a single row";
   EXPECT_EQ(order_of(interleaved(1, 8, 4, 512)).keys.step, 4 * row_group) << "one head: nothing to be read in order";
-  const auto values = [](std::int64_t rows, std::int64_t element) {
-    return order_of(interleaved(4, rows, element, 128 * element)).values.step;
+  const auto values = [](std::int64_t rows, std::int64_t element, std::int64_t dim = 128) {
+    return order_of(interleaved(4, rows, element, dim * element)).values.step;
   };
   EXPECT_EQ(values(4, 4), 2 * row_group);
   EXPECT_EQ(values(5, 4), block_keys / 2);
@@ -292,6 +292,8 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
   EXPECT_EQ(values(2, 2), 2 * row_group);
   EXPECT_EQ(values(3, 2), block_keys / 2);
   EXPECT_EQ(values(4, 2), block_keys);
+  EXPECT_EQ(values(5, 4, 64), block_keys) << "short rows";
+  EXPECT_EQ(values(3, 2, 64), block_keys);
 }
 
 TEST(ReadingOrder, ValuesFollowMemoryWhereReadingBinds) {

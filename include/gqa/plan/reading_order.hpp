@@ -153,7 +153,10 @@ struct unit_shape {
 /// piece with each (memory_traits::beside_rows) do so in the order of use as well.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
   const bool one_head = u.heads == 1;
-  if (!reading_binds(u.rows, u.v.element)) return {u.rows >= 2 * u.v.element ? block_keys : block_keys / 2};
+  if (!reading_binds(u.rows, u.v.element)) {
+    const bool short_rows = u.v.row <= 64 * u.v.element;  // with time for the next visit's in a long visit only
+    return {u.rows >= 2 * u.v.element || short_rows ? block_keys : block_keys / 2};
+  }
   if (u.rows > u.memory.beside_rows && memory_order_pays(u, u.v)) return {2 * row_group, prefetch_order::of_memory};
   const bool closely = u.rows == 1 && !one_head;  // in the order they lie, as keys
   const std::int64_t step =
