@@ -85,7 +85,7 @@ struct reading_order {
 
 /// Up to as many rows as an element has bytes, reading a key, or a value, takes longer than its arithmetic.
 [[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t element) noexcept { return rows <= element; }
-inline constexpr std::int64_t few_rows = 4;                   ///< whose scores of a chunk are little
+inline constexpr std::int64_t few_rows = 16;                  ///< whose scores of a chunk are little
 inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on most processors
 
 /// KV heads that a unit walks over together. Interleaved inside a token, all, in the order they lie: head by head,
