@@ -78,7 +78,7 @@ GQA_INLINE key_mask keys_of_tile(int tile, int tiles) {
 }
 
 /// R rows x all keys, C of them side by side. What goes with a key of `fetch` is prefetched before it is read or, if
-/// ByLine, with every key as it is read.
+/// ByLine, where keys are evenly spaced, with every key as it is read.
 template <element E, int R, class V, int C, bool Even, bool ByLine>
 GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask fetch) {
   constexpr int vectors = dot_vectors<R, V>, rows = (int)(sizeof(V) / sizeof(vec8));
@@ -95,7 +95,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
       for (int i = c; i < c + at_once; i += C) {
         const char* k[C];
         GQA_UNROLL(4)
-        for (int j = 0; j < C; ++j) k[j] = row_of(a.keys, run, key, i + j);
+        for (int j = 0; j < C; ++j) k[j] = ByLine ? run.row + (i + j) * a.keys.stride : row_of(a.keys, run, key, i + j);
         for (int j = 0; j < C; ++j)
           if (!ByLine && (fetch >> (i + j) & 1))
             prefetch_row(a.keys.ahead, row_at(a.keys, key + i + j).ahead, a.dim * size_of<E>);
