@@ -143,14 +143,15 @@ void expect_prefetched_in_every_layout() {
       processor = of;
       for (const cache_kind& cache : caches)
         for (const std::int64_t kv_heads : {1, 2, 3, 8})
-          for (const std::int64_t group : {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 32})
+          for (const std::int64_t group : {1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 16, 32})
             expect_prefetched_once<T>({kv_heads * group, kv_heads, 1, cache}, target);
       expect_prefetched_once<T>({32, 8, 12, {}}, target);
       expect_prefetched_once<T>({8, 8, 100, {}}, target);
       for (const std::int64_t rows : {47, 63}) expect_prefetched_once<T>({rows, 1, 1, {}}, target);  // many tiles
       for (const std::int64_t kv_heads : {1, 4})  // a row of no whole lines, nor of whole steps of a dot product
-        for (const std::int64_t group : {1, 2, 4, 8, 32})
-          expect_prefetched_once<T>({kv_heads * group, kv_heads, 1, {}, 100}, target);
+        for (const std::int64_t group : {1, 2, 4, 8, 12, 32})
+          for (const order inside : {order::token_major, order::tiled})
+            expect_prefetched_once<T>({kv_heads * group, kv_heads, 1, {inside}, 100}, target);
     }
     processor = nullptr;
   }
@@ -204,7 +205,7 @@ TEST(ReadingOrder, RowsThatTouchArePrefetchedInTheOrderOfMemoryOnce) {
             // The next tokens find room beside these.
             const bool near = heads * bytes <= on.memory.largest_token && (rows > 1 || on.processor.asks_for_heads);
             EXPECT_EQ(order.keys.follows_memory(), near);
-            EXPECT_TRUE(!order.values.follows_memory() || (near && rows > on.memory.beside_rows && rows <= 16));
+            EXPECT_EQ(order.values.follows_memory(), near && rows > on.memory.beside_rows && rows <= element);
             for (const reading_pace& pace : {order.keys, order.values}) {
               if (!pace.follows_memory()) continue;
               const std::vector<int> once(static_cast<std::size_t>(pace.step * heads * bytes / line_bytes), 1);
@@ -294,6 +295,12 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
   EXPECT_EQ(values(4, 2), block_keys);
   EXPECT_EQ(values(5, 4, 64), block_keys) << "short rows";
   EXPECT_EQ(values(3, 2, 64), block_keys);
+}
+
+TEST(ReadingOrder, FewRowsOfOneHeadReadAllKeysOfAChunkFirst) {
+  EXPECT_EQ(order_of(interleaved(1, 16, 4, 512)).together, gqa::chunk_blocks);
+  EXPECT_EQ(order_of(interleaved(1, 17, 4, 512)).together, 1);
+  EXPECT_EQ(order_of(interleaved(2, 1, 4, 512)).together, 1);
 }
 
 TEST(ReadingOrder, ValuesFollowMemoryWhereReadingBinds) {

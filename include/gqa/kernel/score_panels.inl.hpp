@@ -1,7 +1,7 @@
 // Scores of many rows, or of keys in tiles: outer products of rows with 16 keys at a time, from K in panels: packed
 // once for many rows (pack.inl.hpp), by virtual lane, [8][padded dim / 8][16], or dim-major tiles as they lie,
 // [dim][16]. As many virtual lanes of the contract are taken at once as there are registers for (lane l: d = l, l + 8,
-// ...), and their sums join pairwise as they appear: one row takes all 8, and so reads a tile in the order it lies.
+// ...), and their sums join pairwise as they appear. Where that is all 8, a tile is read once, in the order it lies.
 inline constexpr int panel_keys = 16;
 inline constexpr int panel_vectors = panel_keys / width;
 inline constexpr int wide = panel_vectors > 2 ? panel_vectors : 2;  // vectors of a wide register tile
@@ -26,11 +26,15 @@ GQA_INLINE void panel_step(const float* q, const char* const* panels, std::int64
   }
 }
 
+/// Accumulators of a register tile.
+template <element E>
+inline constexpr int panel_sums = E == element::f32 ? panel_registers : widened_registers;
+
 /// Virtual lanes that a tile of so many accumulators a lane has registers for.
 template <element E>
 constexpr int lanes_of_tile(int accumulators) {
   int lanes = (int)score_lanes;
-  while (lanes > 1 && lanes * accumulators > (E == element::f32 ? panel_registers : widened_registers)) lanes /= 2;
+  while (lanes > 1 && lanes * accumulators > panel_sums<E>) lanes /= 2;
   return lanes;
 }
 
@@ -41,6 +45,16 @@ struct panels_ahead {
   std::int64_t step;
 };
 
+template <int C, bool Packed>
+GQA_INLINE void prefetch_panels(panels_ahead& ahead) {
+  if (Packed || ahead.step == 0) return;
+  GQA_UNROLL(2)
+  for (int j = 0; j < C / panel_vectors; ++j) {
+    prefetch(ahead.panels[j]);
+    ahead.panels[j] += ahead.step;
+  }
+}
+
 /// Element i of L virtual lanes from `lane` on, each of n elements.
 template <element E, int R, int C, int L, bool Packed>
 GQA_INLINE void panel_lanes(const float* q, const char* const* panels, panels_ahead& ahead, std::int64_t lane,
@@ -48,20 +62,14 @@ GQA_INLINE void panel_lanes(const float* q, const char* const* panels, panels_ah
   GQA_UNROLL(8)
   for (int l = 0; l < L; ++l) {
     const std::int64_t at = Packed ? (lane + l) * n + i : i * score_lanes + lane + l;
-    if (!Packed && ahead.step != 0) {
-      GQA_UNROLL(2)
-      for (int j = 0; j < C / panel_vectors; ++j) {
-        prefetch(ahead.panels[j]);
-        ahead.panels[j] += ahead.step;
-      }
-    }
+    prefetch_panels<C, Packed>(ahead);
     panel_step<E, R, C>(q, panels, at, acc + l * R * C);
   }
 }
 
 template <element E, int R, int C, bool Packed>
-GQA_INLINE void panel_tile(const float* q, const char* const* panels, panels_ahead ahead, std::int64_t dim, float scale,
-                           float* s) {
+GQA_INLINE void panel_tile(const float* q, const char* const* panels, panels_ahead& ahead, std::int64_t dim,
+                           float scale, float* s) {
   constexpr int L = lanes_of_tile<E>(R * C), steps = (int)score_lanes / L;
   constexpr int at_once = Packed && L <= 2 ? 2 : 1;  // elements of a lane: the end of a short loop is foreseen
   const std::int64_t n = padded(dim) / score_lanes;
@@ -79,8 +87,10 @@ GQA_INLINE void panel_tile(const float* q, const char* const* panels, panels_ahe
     for (; at_once > 1 && i < all; ++i) panel_lanes<E, R, C, L, Packed>(q, panels, ahead, lane, i, n, acc);
     GQA_UNROLL(8)
     for (int l = 0; !Packed && l < L - 1; ++l)  // the last elements of a head_dim that L does not divide
-      if (const std::int64_t d = all * score_lanes + lane + l; d < dim)
+      if (const std::int64_t d = all * score_lanes + lane + l; d < dim) {
+        prefetch_panels<C, Packed>(ahead);
         panel_step<E, R, C>(q, panels, d, acc + l * R * C);
+      }
     GQA_UNROLL(4)
     for (int left = L / 2; left > 0; left /= 2) {
       GQA_UNROLL(4)
@@ -115,27 +125,27 @@ GQA_INLINE void panel_tile(const float* q, const char* const* panels, panels_ahe
   }
 }
 
-/// Rows of the next register tile, of those that are left: up to R.
+/// Rows of the register tile that begins at `row`, of so many: up to R.
 template <int R>
-constexpr std::int64_t rows_of_next(std::int64_t left) {
+GQA_INLINE std::int64_t rows_of_next(std::int64_t rows, std::int64_t row) {
+  const std::int64_t all = rows - row, of_panel = row_tile - row % row_tile, left = all < of_panel ? all : of_panel;
   if (left >= R) return R;
   if (R > 4 && left >= 4) return 4;
   return R == 4 && left == 3 ? 3 : left >= 2 ? 2 : 1;
 }
 
-/// All rows against C vectors of keys, in register tiles of up to R rows. The first two prefetch their part each of the
-/// panels that come `next`: all at once would hold up the first one's arithmetic.
+/// All rows against C vectors of keys, in register tiles of up to R rows. The first two prefetch what is ahead, each
+/// its part: all at once would hold up the first one's arithmetic.
 template <element E, int R, int C, bool Packed>
-GQA_INLINE void rows_in_tiles(const score_args& a, const char* const* panels, const char* const* next, float* s) {
-  const std::int64_t padded_dim = padded(a.dim), line = panel_keys * size_of<E>;
-  const std::int64_t asking = a.rows < 2 * R ? a.rows : 2 * R;
+GQA_INLINE void rows_in_tiles(const score_args& a, const char* const* panels, panels_ahead& ahead, float* s) {
+  const std::int64_t padded_dim = padded(a.dim), first = rows_of_next<R>(a.rows, 0);
+  const std::int64_t asking = first < a.rows ? first + rows_of_next<R>(a.rows, first) : first;
   for (std::int64_t row = 0, n; row < a.rows; row += n) {
+    n = rows_of_next<R>(a.rows, row);
     const std::int64_t inside = row % row_tile;
-    n = rows_of_next<R>(a.rows - row < row_tile - inside ? a.rows - row : row_tile - inside);
     const float* q = a.q + (row - inside) * padded_dim + inside;
     float* t = s + row * block_keys;
-    panels_ahead ahead{{}, row < asking ? (line * n + asking - 1) / asking : 0};
-    for (int j = 0; !Packed && j < C / panel_vectors; ++j) ahead.panels[j] = next[j] + row * line * padded_dim / asking;
+    ahead.step = row < asking ? (panel_keys * size_of<E> * n + asking - 1) / asking : 0;
     if (n == R) panel_tile<E, R, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
     else if (R > 4 && n == 4) panel_tile<E, 4, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
     else if (R == 4 && n == 3) panel_tile<E, 3, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
@@ -146,9 +156,9 @@ GQA_INLINE void rows_in_tiles(const score_args& a, const char* const* panels, co
 
 /// Rows of a register tile of C vectors: as many as leave registers for all lanes, so that no sum waits in memory;
 /// where that would be fewer than 4, score_rows.
-template <int C>
+template <element E, int C>
 constexpr int rows_of_tile() {
-  constexpr int of_all_lanes = panel_registers / (int)(score_lanes * C);
+  constexpr int of_all_lanes = panel_sums<E> / (int)(score_lanes * C);
   return of_all_lanes >= 4 ? of_all_lanes : score_rows;
 }
 
@@ -156,29 +166,30 @@ constexpr int rows_of_tile() {
 /// yet holds up the processor. That pays while panels are packed and stay in the first level of cache, since they are
 /// read twice as often.
 template <element E, int C, bool Packed>
-GQA_INLINE void panel_rows(const score_args& a, const char* const* panels, const char* const* next, float* s) {
-  constexpr int R = rows_of_tile<C>();
-  constexpr bool halves = Packed && lanes_of_tile<E>(R * C) == 1;
+GQA_INLINE void panel_rows(const score_args& a, const char* const* panels, panels_ahead& ahead, float* s) {
+  constexpr int R = rows_of_tile<E, C>();
+  constexpr bool half_rows = Packed && lanes_of_tile<E>(R * C) == 1;
   const std::int64_t bytes = a.dim * C * width * size_of<E>;
-  if (halves && bytes <= 16 * 1024) rows_in_tiles<E, halves ? R / 2 : R, C, Packed>(a, panels, next, s);
-  else rows_in_tiles<E, R, C, Packed>(a, panels, next, s);
+  if (half_rows && bytes <= 16 * 1024) rows_in_tiles<E, half_rows ? R / 2 : R, C, Packed>(a, panels, ahead, s);
+  else rows_in_tiles<E, R, C, Packed>(a, panels, ahead, s);
 }
 
 /// Panels i, i + 1, ... of C vectors.
 template <element E, int C, bool Packed>
 GQA_INLINE void panels_at(const score_args& a, std::int64_t i) {
   constexpr int n = C / panel_vectors;
-  const char *k[n], *next[n];
+  const char* k[n];
+  panels_ahead ahead{};
   for (int j = 0; j < n; ++j) {
     k[j] = row(a.keys, i + j);
-    next[j] = Packed ? nullptr : row(a.keys.ahead, i + j);
+    if (!Packed) ahead.panels[j] = row(a.keys.ahead, i + j);
   }
-  panel_rows<E, C, Packed>(a, k, next, a.s + i * panel_keys);
+  panel_rows<E, C, Packed>(a, k, ahead, a.s + i * panel_keys);
 }
 
 /// One offset a panel, or tile: `count` is a number of keys, a multiple of 16. Two panels share what is loaded of q,
-/// which a processor of whole registers needs to keep up with its arithmetic, but for 2 to 4 rows, which then read a
-/// tile in fewer passes; and a single row reads two streams, which memory answers sooner.
+/// which a processor of whole registers needs to keep up with its arithmetic, unless 2 to 4 rows read tiles as they
+/// lie: one at a time in fewer passes. A single row reads two streams, which memory answers sooner.
 template <element E, bool Packed>
 GQA_INLINE void score_columns(const score_args& a) {
   const std::int64_t panels = a.keys.count / panel_keys;

@@ -6,7 +6,7 @@ typedef std::int32_t ivec __attribute__((vector_size(64)));
 inline constexpr int width = 16;
 inline constexpr int row_tile = 12;           // rows x 2 vectors: 24 accumulators
 inline constexpr int score_rows = 6;          // rows of a panel product's register tile, unless all lanes have room
-inline constexpr int panel_registers = 32;    // accumulators it may have: operands stay in memory
+inline constexpr int panel_registers = 32;    // accumulators it may have: one in memory costs less than half the lanes
 inline constexpr int widened_registers = 32;  // the same where keys are widened first
 inline constexpr int rows_in_vec = 2;
 inline constexpr dot_tiling dot_rows = {8, 8};

@@ -186,7 +186,7 @@ struct unit_shape {
   order.keys.pitch = u.k;
   order.values.pitch = u.v;
   order.keys.visits_on = visits_on(order.keys, u);
-  order.values.visits_on = reading_binds(u.rows, u.v.element) ? visits_on(order.values, u) : 1;
+  if (reading_binds(u.rows, u.v.element)) order.values.visits_on = visits_on(order.values, u);
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
   if (!u.processor.prefetches_pages || (single && !one_head)) order.pages = 0;

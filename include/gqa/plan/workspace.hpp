@@ -3,7 +3,7 @@
 //
 //   slice  = 4 * (2 * states * r * (v + 2) + (r + 16 * min(r, kv_heads)) * d + 16 r + 64 (s + d + v + 16)) + headers
 //
-//   states = 2 * bit_width(chunks of max_kv_len) + 2,  s = max(r, 4 min(r, 4))
+//   states = 2 * bit_width(chunks of max_kv_len) + 2,  s = max(r, 4 min(r, 16))
 //
 // that is O(shares * rows * v_head_dim * log2(chunks)).
 #pragma once
