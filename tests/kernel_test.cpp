@@ -303,6 +303,29 @@ TEST(Kernel, WeighingIsOneFmaChainOverKeys) {
     }
 }
 
+/// Keys in tiles of T score as the same numbers in f32 do. What is taken for q or a key does not matter.
+template <class T>
+void expect_scores_of_the_wide_tiles(const kernel_table& of_f32, const kernel_table& of_t, const std::vector<float>& q,
+                                     const std::vector<float>& wide, const std::vector<T>& narrow, std::int64_t rows,
+                                     std::int64_t dim) {
+  std::vector<float> panels(gqa::round_up(rows, of_t.row_tile) * gqa::round_up(dim, 8));
+  for (std::size_t i = 0; i < panels.size(); ++i) panels[i] = q[i % q.size()];
+  std::int64_t at_f32[block_keys / 16], at_t[block_keys / 16];
+  for (std::int64_t i = 0; i < block_keys / 16; ++i) {
+    at_f32[i] = i * dim * 16 * 4;
+    at_t[i] = i * dim * 16 * sizeof(T);
+  }
+  const gqa::row_table of_wide{reinterpret_cast<const char*>(wide.data()), at_f32};
+  const gqa::row_table of_narrow{reinterpret_cast<const char*>(narrow.data()), at_t};
+  for (bool halves : {false, true}) {
+    std::vector<float> expected(rows * block_keys), s(expected.size());
+    of_f32.score_tiles({panels.data(), rows, {of_wide, {of_wide}, block_keys}, dim, 0.3f, expected.data(), halves});
+    of_t.score_tiles({panels.data(), rows, {of_narrow, {of_narrow}, block_keys}, dim, 0.3f, s.data(), halves});
+    EXPECT_EQ(std::memcmp(s.data(), expected.data(), s.size() * 4), 0)
+        << "tiles, " << gqa::name(of_t.target) << " dim " << dim << " rows " << rows << (halves ? " halves" : "");
+  }
+}
+
 /// What kernels make of rows of T is bit for bit what they make of the same numbers in f32, whatever they prefetch.
 template <class T, element E>
 void expect_sums_of_the_wide_rows() {
@@ -318,27 +341,7 @@ void expect_sums_of_the_wide_rows() {
       for (std::size_t i = 0; i < wide.size(); ++i) wide[i] = static_cast<float>(narrow[i] = T(normal(random)));
       for (std::size_t t = 0; t < tables().size(); ++t) {
         const kernel_table *of_f32 = tables()[t], *of_t = tables<E>()[t];
-        {  // keys in tiles, the same numbers whatever they mean
-          const auto tiles = [&](std::int64_t size, std::int64_t(&at)[block_keys / 16]) {
-            for (std::int64_t i = 0; i < block_keys / 16; ++i) at[i] = i * dim * 16 * size;
-          };
-          std::int64_t at_f32[block_keys / 16], at_t[block_keys / 16];
-          tiles(4, at_f32);
-          tiles(sizeof(T), at_t);
-          std::vector<float> panels(gqa::round_up(rows, of_t->row_tile) * padded);
-          for (std::size_t i = 0; i < panels.size(); ++i) panels[i] = q[i % q.size()];
-          const gqa::row_table wide_at{reinterpret_cast<const char*>(wide.data()), at_f32};
-          const gqa::row_table narrow_at{reinterpret_cast<const char*>(narrow.data()), at_t};
-          for (bool halves : {false, true}) {
-            std::vector<float> expected(rows * block_keys), s(expected.size());
-            of_f32->score_tiles(
-                {panels.data(), rows, {wide_at, {wide_at}, block_keys}, dim, 0.3f, expected.data(), halves});
-            of_t->score_tiles({panels.data(), rows, {narrow_at, {narrow_at}, block_keys}, dim, 0.3f, s.data(), halves});
-            EXPECT_EQ(std::memcmp(s.data(), expected.data(), s.size() * 4), 0)
-                << "tiles, " << gqa::name(of_t->target) << " dim " << dim << " rows " << rows
-                << (halves ? " halves" : "");
-          }
-        }
+        expect_scores_of_the_wide_tiles(*of_f32, *of_t, q, wide, narrow, rows, dim);
         for (std::int64_t run : {1, 8, 64}) {
           const row_offsets in_f32(dim * 4, run > 1, run), in_t(dim * sizeof(T), run > 1, run);
           const auto what = [&] {

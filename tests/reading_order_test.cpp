@@ -379,8 +379,8 @@ TEST(ReadingOrder, NothingIsPrefetchedInTheOrderOfUseMoreThanABlockAhead) {
 TEST(ReadingOrder, NoProcessorChangesABit) {
   for (const gqa::isa target : gqa::all_isas) {
     if (!gqa::is_supported(target)) continue;
-    for (const cache_kind& cache :
-         {cache_kind{order::token_major}, cache_kind{order::head_major}, cache_kind{order::token_major, 16}})
+    for (const cache_kind& cache : {cache_kind{order::token_major}, cache_kind{order::head_major},
+                                    cache_kind{order::tiled}, cache_kind{order::token_major, 16}})
       for (const std::int64_t kv_heads : {1, 8})
         for (const std::int64_t group : {1, 2, 4, 7}) {
           recipe r;
