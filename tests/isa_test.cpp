@@ -166,10 +166,12 @@ TEST(processors, have_traits_of_their_own) {
     EXPECT_EQ(amd.bytes_ahead, 32 * 1024);
     EXPECT_EQ(amd.asks_for_heads, target == isa::avx512);
     EXPECT_FALSE(amd.asks_for_one_head);
+    EXPECT_TRUE(amd.follows_tiles);
     EXPECT_FALSE(intel.prefetches_pages);
     EXPECT_EQ(intel.bytes_ahead, 0);
     EXPECT_TRUE(intel.asks_for_heads);
     EXPECT_TRUE(intel.asks_for_one_head);
+    EXPECT_FALSE(intel.follows_tiles);
   }
 }
 

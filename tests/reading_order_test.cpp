@@ -68,19 +68,28 @@ std::vector<std::uintptr_t> lines_of(const stored_cache<T, T>& cache, const walk
   return lines;
 }
 
-// Whether a walk leaves its keys, or its values, to the hardware: a single row may, where no other kernel steps in for
-// keys that are unevenly spaced or end inside a step.
+// Of a walk's keys, or values, how many lines are left to the hardware. A single row may leave all, where no other
+// kernel steps in for keys that are unevenly spaced or end inside a step; rows that read a tile in order, all but the
+// first of a memory page.
+enum class lines_left { none, all, of_pages };
+
 template <class T>
-bool left_to_hardware(const walk& w, bool keys, const gqa::kernel_table& table) {
+lines_left left_to_hardware(const walk& w, bool keys, const gqa::kernel_table& table) {
   const auto size = static_cast<std::int64_t>(sizeof(T));
   const bool interleaved = w.cache.inside == order::token_major, tiled = keys && w.cache.inside == order::tiled;
   const bool even = (w.cache.page_size == 0 || w.cache.page_size >= row_group) && w.dim % gqa::score_lanes == 0;
-  if (w.q_heads * w.q_len != w.kv_heads || tiled || (keys && !even)) return false;
-  const std::int64_t heads = interleaved ? w.kv_heads : 1;
+  const std::int64_t heads = interleaved ? w.kv_heads : 1, rows = w.q_heads / w.kv_heads * w.q_len;
+  if (!tiled && (rows > 1 || (keys && !even))) return lines_left::none;
   const row_pitch pitch{size, w.dim * size, w.dim * size, heads * w.dim * size};
-  const reading_order reading = order_of(unit_shape{table.memory, traits_in_use(table.target), heads, 1, pitch, pitch,
-                                                    gqa::key_order::rows, false, w.dim <= table.value_columns});
-  return (keys ? reading.keys : reading.values).prefetch == prefetch_order::none;
+  const reading_order reading =
+      order_of(unit_shape{table.memory, traits_in_use(table.target), heads, rows, pitch, pitch,
+                          tiled ? gqa::key_order::tiles : gqa::key_order::rows, rows > table.unpacked_rows,
+                          w.dim <= table.value_columns, rows <= table.tile_rows});
+  switch ((keys ? reading.keys : reading.values).prefetch) {
+    case prefetch_order::none: return lines_left::all;
+    case prefetch_order::of_use_by_pages: return lines_left::of_pages;
+    default: return lines_left::none;
+  }
 }
 
 template <class T>
@@ -121,8 +130,15 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
                               (keys ? ", keys" : ", values") + (sizeof(T) == 4 ? ", f32" : ", 16 bits");
     EXPECT_EQ(lines, gqa::divide_up(tokens * w.kv_heads * w.dim * static_cast<std::int64_t>(sizeof(T)), line_bytes))
         << where;
-    if (left_to_hardware<T>(w, keys, *kernels)) {
+    const lines_left left = left_to_hardware<T>(w, keys, *kernels);
+    if (left == lines_left::all) {
       EXPECT_LE(asked, lines / lines_of_a_page + 1) << where << ": one of each memory page, at most";
+      continue;
+    }
+    if (left == lines_left::of_pages) {
+      const std::int64_t pages = lines / lines_of_a_page + 1, tiles = w.kv_heads * tokens / gqa::tile_tokens;
+      EXPECT_GE(asked, tiles - w.kv_heads * block_keys / gqa::tile_tokens) << where << ": where each tile begins";
+      EXPECT_LE(asked, 2 * pages + tiles) << where << ": and each memory page, for its translation as well";
       continue;
     }
     EXPECT_LE(missing, block) << where;
@@ -241,6 +257,26 @@ TEST(ReadingOrder, ASingleRowOfOneHeadIsLeftToHardwareThatFollowsIt) {
     EXPECT_EQ(order(of_xeon, element).keys.prefetch, prefetch_order::of_use);
     EXPECT_EQ(order(of_xeon, element).values.prefetch, prefetch_order::of_use);
   }
+}
+
+TEST(ReadingOrder, TilesReadInOrderAreAskedForByPagesWhereReadingBinds) {
+  const auto keys = [](const machine& on, std::int64_t rows, std::int64_t element, bool in_one_pass) {
+    unit_shape u = interleaved(1, rows, element, 128 * element, on);
+    u.keys = gqa::key_order::tiles;
+    u.tiles_in_one_pass = in_one_pass;
+    return order_of(u).keys;
+  };
+  for (const machine* on : {&of_zen3, &of_zen4, &of_xeon})
+    for (const std::int64_t element : {2, 4})
+      for (const std::int64_t rows : {1, 2, 3, 4, 5})
+        for (const bool in_one_pass : {false, true}) {
+          const bool follows = on != &of_xeon && in_one_pass && rows <= element;
+          EXPECT_EQ(keys(*on, rows, element, in_one_pass).prefetch,
+                    follows ? prefetch_order::of_use_by_pages : prefetch_order::of_use)
+              << rows << " rows";
+        }
+  EXPECT_EQ(keys(of_zen4, 4, 4, true).visits_on, 2) << "32 KiB by 32 tokens";
+  EXPECT_EQ(keys(of_zen4, 4, 4, false).visits_on, 1);
 }
 
 TEST(ReadingOrder, MemoryPagesArePrefetchedWhereThatPays) {
@@ -370,6 +406,7 @@ TEST(ReadingOrder, NothingIsPrefetchedInTheOrderOfUseMoreThanABlockAhead) {
               for (const bool packed : {false, true}) {
                 u.keys = keys;
                 u.packed = packed;
+                u.tiles_in_one_pass = !packed;
                 const reading_order order = order_of(u);
                 for (const reading_pace& pace : {order.keys, order.values})
                   EXPECT_LE(pace.next_of_use(heads - 1, heads).token, block_keys);

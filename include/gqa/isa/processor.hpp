@@ -22,6 +22,8 @@ struct processor_traits {
   bool asks_for_heads = false;
   /// So do f32 keys and all values of one head alone; its 16-bit keys gain everywhere.
   bool asks_for_one_head = false;
+  /// Keys in tiles that are read in order come by themselves from the first line of a memory page on.
+  bool follows_tiles = true;
 
   [[nodiscard]] bool operator==(const processor_traits&) const noexcept = default;
 };
@@ -50,6 +52,7 @@ struct processor_traits {
     t.prefetches_pages = false;
     t.bytes_ahead = 0;
     t.asks_for_heads = t.asks_for_one_head = true;
+    t.follows_tiles = false;
   }
   return t;
 }

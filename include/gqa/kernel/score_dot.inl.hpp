@@ -89,7 +89,8 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
     const row_run run = next;
     if (key + row_group < a.keys.count) next = run_from(a.keys, key + row_group);  // early: what it looks up takes time
     V pairs[4 * vectors];
-    for (int c = 0; c < row_group; c += at_once) {
+    V* sums = pairs;
+    for (int c = 0; c < row_group; c += at_once, sums += at_once / 2 * vectors) {
       V acc[at_once * vectors];
       GQA_UNROLL(2)
       for (int i = c; i < c + at_once; i += C) {
@@ -106,7 +107,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
       for (int i = 0; i < at_once; i += 2) {
         GQA_UNROLL(8)
         for (int r = 0; r < vectors; ++r)
-          pairs[(c + i) / 2 * vectors + r] = add_pairs8(acc[i * vectors + r], acc[(i + 1) * vectors + r]);
+          sums[i / 2 * vectors + r] = add_pairs8(acc[i * vectors + r], acc[(i + 1) * vectors + r]);
       }
     }
     GQA_UNROLL(8)

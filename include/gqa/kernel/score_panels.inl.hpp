@@ -38,12 +38,24 @@ constexpr int lanes_of_tile(int accumulators) {
   return lanes;
 }
 
+/// Rows that one panel at a time takes by all lanes at once.
+template <element E>
+inline constexpr int rows_in_one_pass = panel_sums<E> / (int)(score_lanes* panel_vectors);
+
 /// What is prefetched, `step` bytes with each element of a lane unless that is 0, while panels are read that are not
 /// packed: those that come next, in the order they lie. Memory answers that sooner than the order of use.
 struct panels_ahead {
   const char* panels[wide / panel_vectors];
   std::int64_t step;
 };
+
+/// The first line of so many bytes and of each memory page in them: the rest comes by itself where they are read in
+/// order.
+GQA_INLINE void prefetch_first_lines(const char* p, std::int64_t bytes) {
+  prefetch(p);
+  for (std::int64_t at = page_bytes - (std::int64_t)((std::uintptr_t)p % page_bytes); at < bytes; at += page_bytes)
+    prefetch(p + at);
+}
 
 template <int C, bool Packed>
 GQA_INLINE void prefetch_panels(panels_ahead& ahead) {
@@ -145,7 +157,7 @@ GQA_INLINE void rows_in_tiles(const score_args& a, const char* const* panels, pa
     const std::int64_t inside = row % row_tile;
     const float* q = a.q + (row - inside) * padded_dim + inside;
     float* t = s + row * block_keys;
-    ahead.step = row < asking ? (panel_keys * size_of<E> * n + asking - 1) / asking : 0;
+    ahead.step = row < asking && !a.first_lines ? (panel_keys * size_of<E> * n + asking - 1) / asking : 0;
     if (n == R) panel_tile<E, R, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
     else if (R > 4 && n == 4) panel_tile<E, 4, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
     else if (R == 4 && n == 3) panel_tile<E, 3, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
@@ -183,18 +195,21 @@ GQA_INLINE void panels_at(const score_args& a, std::int64_t i) {
   for (int j = 0; j < n; ++j) {
     k[j] = row(a.keys, i + j);
     if (!Packed) ahead.panels[j] = row(a.keys.ahead, i + j);
+    if (!Packed && a.first_lines) prefetch_first_lines(ahead.panels[j], a.dim * panel_keys * size_of<E>);
   }
   panel_rows<E, C, Packed>(a, k, ahead, a.s + i * panel_keys);
 }
 
 /// One offset a panel, or tile: `count` is a number of keys, a multiple of 16. Two panels share what is loaded of q,
 /// which a processor of whole registers needs to keep up with its arithmetic, unless 2 to 4 rows read tiles as they
-/// lie: one at a time in fewer passes. A single row reads two streams, which memory answers sooner.
+/// lie: one at a time in fewer passes. A single row that asks for every line reads two streams, which memory answers
+/// sooner.
 template <element E, bool Packed>
 GQA_INLINE void score_columns(const score_args& a) {
   const std::int64_t panels = a.keys.count / panel_keys;
   constexpr int together = wide / panel_vectors;  // panels of a wide tile
-  const bool several = together == 1 || a.rows == 1 || (!a.halves_registers && (Packed || a.rows > 4));
+  const bool several =
+      together == 1 || (a.rows == 1 && !a.first_lines) || (!a.halves_registers && (Packed || a.rows > 4));
   std::int64_t i = 0;
   for (; several && i + together <= panels; i += together) panels_at<E, wide, Packed>(a, i);
   if constexpr (together > 1)

@@ -5,7 +5,7 @@
 inline constexpr int value_vectors = 8;
 inline constexpr std::int64_t value_columns = value_vectors * width;
 
-/// The same for 2 to 4 rows, as measured: wide tiles broadcast fewer weights and hide more latency, as far as there are
+/// The same for 2 to 6 rows, as measured: wide tiles broadcast fewer weights and hide more latency, as far as there are
 /// registers, of which 16-bit values need some to widen; 4 rows of f32 on AVX-512, bound by reading, gain from narrow
 /// ones.
 template <element E, int R>
@@ -168,6 +168,10 @@ GQA_INLINE void weigh_few(const weigh_args& a) {
 
 template <element E>
 GQA_ENTRY void weigh(const weigh_args& a) noexcept {
+  if constexpr (few_vectors<E, 6>() == 4) {  // all in one tile, if it is wide
+    if (a.rows == 5) return weigh_few<E, 5>(a);
+    if (a.rows == 6) return weigh_few<E, 6>(a);
+  }
   switch (a.rows) {
     case 1: return reads_ahead(a.values) ? weigh_few<E, 1>(a) : weigh_few<E, 1, fetch::none>(a);
     case 2: return weigh_few<E, 2>(a);

@@ -79,7 +79,8 @@ class unit_walk {
             pitch(layout.v_strides(), in.v_head_dim, in.v_bytes),
             layout.order(),
             form_ == score_form::packed,
-            in.v_head_dim <= in.kernels->value_columns};
+            in.v_head_dim <= in.kernels->value_columns,
+            head_rows_ <= in.kernels->tile_rows};
   }
 
   /// n rows of `head`, each `run` of them `stride` apart, and what to prefetch meanwhile; `at` finds the rows of a
@@ -194,6 +195,7 @@ class unit_walk {
           k.score_panels(a);
         } else {
           a.keys = tiles(b, h, c, n);
+          a.first_lines = order_.keys.prefetch == prefetch_order::of_use_by_pages;
           k.score_tiles(a);
         }
       }

@@ -46,7 +46,6 @@ class page_prefetch {
   }
 
  private:
-  static constexpr std::int64_t page_bytes = 4096;  // of the smallest; larger ones are asked for more than once
   static constexpr std::int64_t pages_of_a_line = 8;
 
   struct rows {

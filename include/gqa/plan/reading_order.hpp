@@ -23,6 +23,7 @@ struct visit {
 enum class prefetch_order : std::uint8_t {
   none,               ///< nothing but what is being read: left to the hardware
   of_use,             ///< what a visit further on reads
+  of_use_by_pages,    ///< of that, the first line of each memory page, from which on the hardware follows
   of_memory,          ///< its part of the tokens that come next, whose rows of all heads touch each other
   of_memory_by_parts  ///< its part of them, spread over as many equal parts as a row has lines, pages side by side
 };
@@ -106,8 +107,9 @@ struct unit_shape {
   std::int64_t rows = 1;   ///< query rows of each
   row_pitch k, v;
   key_order keys = key_order::rows;
-  bool packed = false;       ///< keys are, before they are scored
-  bool in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
+  bool packed = false;             ///< keys are, before they are scored
+  bool in_one_pass = false;        ///< a single row reads a value from end to end (kernel_table::value_columns)
+  bool tiles_in_one_pass = false;  ///< rows read a tile so (kernel_table::tile_rows)
 };
 
 /// Whether a single row is best left to the hardware: prefetching by hand takes the place of reads.
@@ -137,7 +139,10 @@ struct unit_shape {
 /// are read about in the order they lie, a single row's, which it does not keep, the most closely. Where reading binds,
 /// memory is asked for several pages side by side; of one head, 16-bit keys gain by being asked for everywhere.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
-  if (u.keys == key_order::tiles) return {2 * tile_tokens};  // as many as are scored together
+  if (u.keys == key_order::tiles) {
+    const bool follows = u.tiles_in_one_pass && u.processor.follows_tiles && reading_binds(u.rows, u.k.element);
+    return {2 * tile_tokens, follows ? prefetch_order::of_use_by_pages : prefetch_order::of_use};  // two at once
+  }
   if (u.packed) return {};
   const bool one_head = u.heads == 1, single = u.rows == 1;
   if (hardware_follows(u) && !(one_head && u.k.element < 4)) return left_to_hardware(one_head ? block_keys : row_group);
@@ -169,7 +174,8 @@ struct unit_shape {
 /// How many visits of `pace` on to prefetch in the order of use: at most a block of tokens, for which offsets are at
 /// hand.
 [[nodiscard]] constexpr std::int64_t visits_on(const reading_pace& pace, const unit_shape& u) noexcept {
-  const std::int64_t least = u.heads == 1 ? 1 : 2, bytes = u.processor.bytes_ahead * least / 2;
+  const bool far = u.heads > 1 || pace.prefetch == prefetch_order::of_use_by_pages;
+  const std::int64_t least = u.heads == 1 ? 1 : 2, bytes = u.processor.bytes_ahead / (far ? 1 : 2);
   return std::clamp(bytes / (pace.step * pace.pitch.row), least, u.heads * block_keys / pace.step);
 }
 
