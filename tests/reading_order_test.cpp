@@ -339,6 +339,27 @@ TEST(ReadingOrder, FewRowsOfOneHeadReadAllKeysOfAChunkFirst) {
   EXPECT_EQ(order_of(interleaved(2, 1, 4, 512)).together, 1);
 }
 
+TEST(ReadingOrder, RowsThatTakeLongerThanReadingAskForTheFirstTokensAtOnce) {
+  const auto first_keys = [](std::int64_t heads, std::int64_t rows, std::int64_t element, std::int64_t dim) {
+    return order_of(interleaved(heads, rows, element, dim * element)).first_keys;
+  };
+  EXPECT_EQ(first_keys(8, 8, 2, 64), 64) << "1 KiB a token, of 64";
+  EXPECT_EQ(first_keys(8, 4, 2, 128), 32);
+  EXPECT_EQ(first_keys(8, 8, 4, 128), 16);
+  EXPECT_EQ(first_keys(64, 8, 4, 128), row_group) << "no fewer";
+  EXPECT_EQ(first_keys(1, 8, 4, 64), block_keys) << "no more";
+  for (const std::int64_t element : {2, 4}) {
+    const reading_order bound = order_of(interleaved(8, element, element, 128 * element));
+    EXPECT_EQ(bound.first_keys, 0);
+    EXPECT_EQ(bound.first_values, 0);
+    unit_shape u = interleaved(8, element + 1, element, 128 * element);
+    EXPECT_EQ(order_of(u).first_values, order_of(u).values.step);
+    u.keys = gqa::key_order::tiles;
+    EXPECT_EQ(order_of(u).first_keys, 0);
+    EXPECT_EQ(order_of(u).first_values, order_of(u).values.step);
+  }
+}
+
 TEST(ReadingOrder, ValuesFollowMemoryWhereReadingBinds) {
   const auto values = [](std::int64_t rows, std::int64_t element, const machine& on) {
     return order_of(interleaved(8, rows, element, 128 * element, on)).values;

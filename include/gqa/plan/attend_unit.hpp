@@ -8,6 +8,7 @@
 #include "../kernel/table.hpp"
 #include "../kv/layout.hpp"
 #include "block.hpp"
+#include "first_rows.hpp"
 #include "inputs.hpp"
 #include "page_prefetch.hpp"
 #include "reading_order.hpp"
@@ -40,6 +41,7 @@ class unit_walk {
     last = std::min(last, chunks_.size());  // a unit that sees nothing has one cell and no chunk
     block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, order_.together);
     page_prefetch pages(layout_, in_, unit_, positions_of(keys_, chunks_, first, last), order_);
+    if (blocks.valid()) prefetch_first_rows(in_, unit_, blocks[0], order_);
     for (std::int64_t cell = first; cell < last; ++cell) {
       merge_ready(pending, left, chunks_[cell], merge_two);
       state_ = work_.state(region, pending.count);

@@ -82,6 +82,8 @@ struct reading_order {
   std::int64_t together = 1;  ///< blocks whose keys are all read before the first one's values
   bool in_turn = false;       ///< each key from end to end before the next
   std::int64_t pages = 128;   ///< memory pages prefetched at a time (page_prefetch.hpp); 0: none
+  /// Tokens of a unit's first block that are prefetched before anything is read (first_rows.hpp).
+  std::int64_t first_keys = 0, first_values = 0;
 };
 
 /// Up to as many rows as an element has bytes, reading a key, or a value, takes longer than its arithmetic.
@@ -196,6 +198,9 @@ struct unit_shape {
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
   if (!u.processor.prefetches_pages || (single && !one_head)) order.pages = 0;
+  if (!reading_binds(u.rows, u.k.element) && u.keys == key_order::rows)
+    order.first_keys = tokens_within(2 * first_level_bytes, u.heads * u.k.row, row_group);
+  if (!reading_binds(u.rows, u.v.element)) order.first_values = order.values.step;
   return order;
 }
 
