@@ -238,11 +238,13 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
             }
         }
         const gqa::row_table where{bytes(tiles), tile_offsets};
-        for (bool halves : {false, true}) {
-          std::fill(s.begin(), s.end(), 0.0f);
-          t->score_tiles({in_tiles.data(), rows, {where, {where}, block_keys}, dim, 0.3f, s.data(), halves});
-          same(s, halves ? "tiles, in halves" : "tiles");
-        }
+        for (bool halves : {false, true})
+          for (bool first_lines : {false, true}) {
+            std::fill(s.begin(), s.end(), 0.0f);
+            t->score_tiles(
+                {in_tiles.data(), rows, {where, {where}, block_keys}, dim, 0.3f, s.data(), halves, false, first_lines});
+            same(s, std::string(first_lines ? "tiles by first lines" : "tiles") + (halves ? ", in halves" : ""));
+          }
         const auto score_packed = [&](const std::string& form) {
           const gqa::row_set keys{{bytes(panels), panel_offsets}, {}, block_keys};
           for (bool halves : {false, true}) {

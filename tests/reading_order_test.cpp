@@ -47,17 +47,18 @@ struct walk {
 
 constexpr std::int64_t tokens = 384, lines_of_a_page = 4096 / line_bytes;
 
-// Where the lines of all heads of `cache` begin, counted from its first key or value: of each row or, of keys in tiles,
-// of 16 of them.
+// Where the lines of the first `heads` heads and `end` tokens of `cache` begin, counted from its first key or value: of
+// each row or, of keys in tiles, of 16 of them.
 template <class T>
-std::vector<std::uintptr_t> lines_of(const stored_cache<T, T>& cache, const walk& w, bool keys) {
+std::vector<std::uintptr_t> lines_of(const stored_cache<T, T>& cache, const walk& w, bool keys, std::int64_t heads,
+                                     std::int64_t end_token = tokens) {
   std::vector<std::uintptr_t> lines;
   cache.visit([&](const auto& layout) {
     const std::int64_t together = keys && layout.order() == gqa::key_order::tiles ? gqa::tile_tokens : 1;
     const std::int64_t head = keys ? layout.k_strides().head : layout.v_strides().head;
     const auto size = static_cast<std::int64_t>(sizeof(T));
-    for (std::int64_t token = 0; token < tokens; token += together)
-      for (std::int64_t h = 0; h < w.kv_heads; ++h) {
+    for (std::int64_t token = 0; token < end_token; token += together)
+      for (std::int64_t h = 0; h < heads; ++h) {
         const gqa::kv_run run = layout.run_at(0, token);
         const std::int64_t begin = ((keys ? run.k : run.v) + h * head) * size, end = begin + together * w.dim * size;
         for (std::int64_t byte = begin - begin % line_bytes; byte < end; byte += line_bytes)
@@ -68,25 +69,30 @@ std::vector<std::uintptr_t> lines_of(const stored_cache<T, T>& cache, const walk
   return lines;
 }
 
+// The order in which the units of a walk read.
+template <class T>
+reading_order order_of_walk(const walk& w, const gqa::kernel_table& table) {
+  const auto size = static_cast<std::int64_t>(sizeof(T));
+  const bool interleaved = w.cache.inside == order::token_major;
+  const gqa::key_order keys = w.cache.inside == order::tiled ? gqa::key_order::tiles : gqa::key_order::rows;
+  const std::int64_t group = w.q_heads / w.kv_heads, rows = group * w.q_len, row = w.dim * size;
+  const gqa::detail::sequence_work cut =
+      gqa::detail::cut(w.q_len, group, gqa::detail::heads_together(w.kv_heads, rows, size, keys, interleaved));
+  const row_pitch pitch{size, row, interleaved ? row : tokens * row, interleaved ? w.kv_heads * row : row};
+  return order_of(unit_shape{table.memory, traits_in_use(table.target), cut.unit_heads, cut.unit_tokens * group, pitch,
+                             pitch, keys, rows > table.unpacked_rows, w.dim <= table.value_columns,
+                             rows <= table.one_pass_rows});
+}
+
 // Of a walk's keys, or values, how many lines are left to the hardware. A single row may leave all, where no other
-// kernel steps in for keys that are unevenly spaced or end inside a step; rows that read a tile in order, all but the
-// first of a memory page.
+// kernel steps in for keys that are unevenly spaced or end inside a step; rows that read a tile in order, all but its
+// first and the first of each memory page in it.
 enum class lines_left { none, all, of_pages };
 
-template <class T>
-lines_left left_to_hardware(const walk& w, bool keys, const gqa::kernel_table& table) {
-  const auto size = static_cast<std::int64_t>(sizeof(T));
-  const bool interleaved = w.cache.inside == order::token_major, tiled = keys && w.cache.inside == order::tiled;
+lines_left left_to_hardware(const walk& w, bool keys, const reading_order& reading) {
   const bool even = (w.cache.page_size == 0 || w.cache.page_size >= row_group) && w.dim % gqa::score_lanes == 0;
-  const std::int64_t heads = interleaved ? w.kv_heads : 1, rows = w.q_heads / w.kv_heads * w.q_len;
-  if (!tiled && (rows > 1 || (keys && !even))) return lines_left::none;
-  const row_pitch pitch{size, w.dim * size, w.dim * size, heads * w.dim * size};
-  const reading_order reading =
-      order_of(unit_shape{table.memory, traits_in_use(table.target), heads, rows, pitch, pitch,
-                          tiled ? gqa::key_order::tiles : gqa::key_order::rows, rows > table.unpacked_rows,
-                          w.dim <= table.value_columns, rows <= table.tile_rows});
   switch ((keys ? reading.keys : reading.values).prefetch) {
-    case prefetch_order::none: return lines_left::all;
+    case prefetch_order::none: return keys && !even ? lines_left::none : lines_left::all;
     case prefetch_order::of_use_by_pages: return lines_left::of_pages;
     default: return lines_left::none;
   }
@@ -109,11 +115,11 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
   (void)run_as<gqa::types<float, T, T, float>>(p, p.spec, cache, m, gqa::sequential_executor{});
   prefetched = nullptr;
   constexpr gqa::element f32 = gqa::element::f32, type = gqa::element_of<T>;
-  const gqa::kernel_table* kernels = gqa::kernels_for<f32, type, type, f32>(target);
+  const reading_order reading = order_of_walk<T>(w, *gqa::kernels_for<f32, type, type, f32>(target));
 
   for (const bool keys : {true, false}) {
     std::unordered_map<std::uintptr_t, std::int64_t> times;
-    for (const std::uintptr_t line : lines_of<T>(cache, w, keys)) times[line] = 0;
+    for (const std::uintptr_t line : lines_of<T>(cache, w, keys, w.kv_heads)) times[line] = 0;
     std::int64_t missing = 0, asked = 0;
     const auto first = reinterpret_cast<std::uintptr_t>(keys ? cache.k() : cache.v());
     for (const std::uintptr_t p : all)
@@ -123,29 +129,35 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
       asked += n;
     }
     const auto lines = static_cast<std::int64_t>(times.size());
-    const std::int64_t block = lines * block_keys / tokens;  // nobody asks for the first
+    const std::int64_t block = lines * block_keys / tokens;  // kernels do not ask for the first
     const std::string where = std::string(gqa::name(target)) + ", " + m.cache.name() + ", " +
                               std::to_string(w.q_heads) + "/" + std::to_string(w.kv_heads) + ", q_len " +
                               std::to_string(w.q_len) + ", head_dim " + std::to_string(w.dim) +
                               (keys ? ", keys" : ", values") + (sizeof(T) == 4 ? ", f32" : ", 16 bits");
     EXPECT_EQ(lines, gqa::divide_up(tokens * w.kv_heads * w.dim * static_cast<std::int64_t>(sizeof(T)), line_bytes))
         << where;
-    const lines_left left = left_to_hardware<T>(w, keys, *kernels);
+    const std::int64_t first_tokens = keys ? reading.first_keys : reading.first_values;
+    for (const std::uintptr_t line : lines_of<T>(cache, w, keys, keys ? w.kv_heads : 1, first_tokens))
+      EXPECT_GT(times[line], 0) << where << ": of the first tokens, as soon as a walk starts";
+    const lines_left left = left_to_hardware(w, keys, reading);
     if (left == lines_left::all) {
       EXPECT_LE(asked, lines / lines_of_a_page + 1) << where << ": one of each memory page, at most";
       continue;
     }
     if (left == lines_left::of_pages) {
       const std::int64_t pages = lines / lines_of_a_page + 1, tiles = w.kv_heads * tokens / gqa::tile_tokens;
-      EXPECT_GE(asked, tiles - w.kv_heads * block_keys / gqa::tile_tokens) << where << ": where each tile begins";
-      EXPECT_LE(asked, 2 * pages + tiles) << where << ": and each memory page, for its translation as well";
+      const std::int64_t of_blocks =
+          w.kv_heads * block_keys / gqa::tile_tokens;  // the first, and what repeats at the end
+      EXPECT_GE(lines - missing, tiles - of_blocks) << where << ": where each tile begins";
+      EXPECT_LE(asked, pages + tiles + of_blocks) << where << ": and each memory page";
       continue;
     }
     EXPECT_LE(missing, block) << where;
     // A single row asks for pieces of values early and late; 8 elements of 16 bits, or the last ones of an uneven row,
     // are a part of a line.
     const bool whole_lines = sizeof(T) == 4 && w.dim % 16 == 0;
-    EXPECT_LE(asked, (whole_lines ? 3 : 4) * lines + block) << where;
+    const std::int64_t of_first = first_tokens * w.kv_heads * gqa::divide_up(w.dim * sizeof(T), line_bytes);
+    EXPECT_LE(asked, (whole_lines ? 3 : 4) * lines + block + of_first) << where;
   }
 }
 
@@ -245,7 +257,7 @@ TEST(ReadingOrder, ASingleRowIsPrefetchedWhereThatPays) {
 TEST(ReadingOrder, ASingleRowOfOneHeadIsLeftToHardwareThatFollowsIt) {
   const auto order = [](const machine& on, std::int64_t element) {
     unit_shape u = interleaved(1, 1, element, 128 * element, on);
-    u.in_one_pass = true;
+    u.values_in_one_pass = true;
     return order_of(u);
   };
   for (const machine& on : {of_zen3, of_zen4}) {
@@ -346,7 +358,8 @@ TEST(ReadingOrder, RowsThatTakeLongerThanReadingAskForTheFirstTokensAtOnce) {
   EXPECT_EQ(first_keys(8, 8, 2, 64), 64) << "1 KiB a token, of 64";
   EXPECT_EQ(first_keys(8, 4, 2, 128), 32);
   EXPECT_EQ(first_keys(8, 8, 4, 128), 16);
-  EXPECT_EQ(first_keys(64, 8, 4, 128), row_group) << "no fewer";
+  EXPECT_EQ(first_keys(8, 8, 4, 256), row_group) << "8 KiB a token: as large as may be";
+  EXPECT_EQ(first_keys(16, 8, 4, 256), 0);
   EXPECT_EQ(first_keys(1, 8, 4, 64), block_keys) << "no more";
   for (const std::int64_t element : {2, 4}) {
     const reading_order bound = order_of(interleaved(8, element, element, 128 * element));

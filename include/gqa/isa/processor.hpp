@@ -16,7 +16,8 @@ struct processor_traits {
   /// Prefetching memory pages early pays (plan/page_prefetch.hpp).
   bool prefetches_pages = true;
   /// How far on prefetches of keys, and of values that take longer to read than to weigh, go in the order of use, but
-  /// never fewer visits than two: of several heads; of one, half as far, but never fewer than one.
+  /// never fewer visits than two: of several heads; of one, half as far unless it is by pages, but never fewer than
+  /// one.
   std::int64_t bytes_ahead = 32 * 1024;
   /// A single row of interleaved heads gains by prefetching; otherwise the hardware's own prefetchers follow it best.
   bool asks_for_heads = false;

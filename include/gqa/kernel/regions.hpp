@@ -22,9 +22,6 @@
 #define GQA_INLINE static inline __attribute__((always_inline))
 #define GQA_ENTRY __attribute__((noinline)) inline
 #define GQA_PRAGMA(text) _Pragma(#text)
-#if !defined(GQA_PREFETCH)  // a test counts them
-#define GQA_PREFETCH(address, locality) __builtin_prefetch(address, 0, locality)
-#endif
 
 #if defined(__clang__)
 #define GQA_UNROLL_FULLY(n) GQA_PRAGMA(clang loop unroll(full))

@@ -89,7 +89,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
     const row_run run = next;
     if (key + row_group < a.keys.count) next = run_from(a.keys, key + row_group);  // early: what it looks up takes time
     V pairs[4 * vectors];
-    V* sums = pairs;
+    V* sums = pairs;  // not an index: each sum would look its place up
     for (int c = 0; c < row_group; c += at_once, sums += at_once / 2 * vectors) {
       V acc[at_once * vectors];
       GQA_UNROLL(2)

@@ -38,9 +38,10 @@ constexpr int lanes_of_tile(int accumulators) {
   return lanes;
 }
 
-/// Rows that one panel at a time takes by all lanes at once.
+/// Up to so many rows read a panel in one pass: registers hold the sums of all their lanes.
 template <element E>
 inline constexpr int rows_in_one_pass = panel_sums<E> / (int)(score_lanes* panel_vectors);
+static_assert(rows_in_one_pass<element::f32> < 2 || rows_in_one_pass<element::f32> > 3);  // see rows_of_tile
 
 /// What is prefetched, `step` bytes with each element of a lane unless that is 0, while panels are read that are not
 /// packed: those that come next, in the order they lie. Memory answers that sooner than the order of use.
@@ -53,7 +54,8 @@ struct panels_ahead {
 /// order.
 GQA_INLINE void prefetch_first_lines(const char* p, std::int64_t bytes) {
   prefetch(p);
-  for (std::int64_t at = page_bytes - (std::int64_t)((std::uintptr_t)p % page_bytes); at < bytes; at += page_bytes)
+  for (std::int64_t at = memory_page_bytes - (std::int64_t)((std::uintptr_t)p % memory_page_bytes); at < bytes;
+       at += memory_page_bytes)
     prefetch(p + at);
 }
 
@@ -147,7 +149,7 @@ GQA_INLINE std::int64_t rows_of_next(std::int64_t rows, std::int64_t row) {
 }
 
 /// All rows against C vectors of keys, in register tiles of up to R rows. The first two prefetch what is ahead, each
-/// its part: all at once would hold up the first one's arithmetic.
+/// its part: all at once would hold up the first one's arithmetic. Of first lines nothing is left to them.
 template <element E, int R, int C, bool Packed>
 GQA_INLINE void rows_in_tiles(const score_args& a, const char* const* panels, panels_ahead& ahead, float* s) {
   const std::int64_t padded_dim = padded(a.dim), first = rows_of_next<R>(a.rows, 0);

@@ -10,10 +10,14 @@
 #include "../isa/target.hpp"
 #include "../model/arithmetic.hpp"
 
+#if !defined(GQA_PREFETCH)  // a test counts them
+#define GQA_PREFETCH(address, locality) __builtin_prefetch(address, 0, locality)
+#endif
+
 GQA_NAMESPACE_BEGIN
 
-inline constexpr std::int64_t line_bytes = 64;    ///< what a prefetch brings
-inline constexpr std::int64_t page_bytes = 4096;  ///< of the smallest memory pages, where hardware stops following
+inline constexpr std::int64_t line_bytes = 64;           ///< what a prefetch brings
+inline constexpr std::int64_t memory_page_bytes = 4096;  ///< of the smallest, at whose end hardware stops following
 
 /// Keys or values of one KV head: element j of token i lies at base + offsets[i] + j * element size.
 struct row_table {
@@ -74,7 +78,8 @@ struct score_args {
   float* s;                       ///< at the first of these columns
   bool halves_registers = false;  ///< processor_traits
   bool in_turn = false;           ///< dot: read each key from end to end before the next
-  bool first_lines = false;       ///< tiles: one by one, asking for those ahead by the first line of each memory page
+  /// tiles: one by one, asking for the first line only of each that is ahead, and of each memory page in it.
+  bool first_lines = false;
 };
 
 /// Weights of a block, in place of its scores, and what they do to the running state.
@@ -115,7 +120,7 @@ struct kernel_table {
   dot_tiling dot_rows;         ///< query rows of a dot product's register tiles
   std::int64_t unpacked_rows;  ///< up to so many rows, keys are best read as they lie, not packed first
   std::int64_t value_columns;  ///< up to so many, a single row reads a value's columns in one pass, or nearly
-  std::int64_t tile_rows;      ///< up to so many read a dim-major tile in one pass
+  std::int64_t one_pass_rows;  ///< up to so many read a dim-major tile in one pass
   memory_traits memory;
 
   // q: f32 from the query's type, zero up to padded_dim; in tiles for dot products, or in panels of row_tile rows

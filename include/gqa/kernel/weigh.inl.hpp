@@ -168,7 +168,8 @@ GQA_INLINE void weigh_few(const weigh_args& a) {
 
 template <element E>
 GQA_ENTRY void weigh(const weigh_args& a) noexcept {
-  if constexpr (few_vectors<E, 6>() == 4) {  // all in one tile, if it is wide
+  constexpr bool six_rows_fit = few_vectors<E, 6>() == 4;  // 24 sums leave registers to widen
+  if constexpr (six_rows_fit) {
     if (a.rows == 5) return weigh_few<E, 5>(a);
     if (a.rows == 6) return weigh_few<E, 6>(a);
   }

@@ -82,7 +82,7 @@ class unit_walk {
             layout.order(),
             form_ == score_form::packed,
             in.v_head_dim <= in.kernels->value_columns,
-            head_rows_ <= in.kernels->tile_rows};
+            head_rows_ <= in.kernels->one_pass_rows};
   }
 
   /// n rows of `head`, each `run` of them `stride` apart, and what to prefetch meanwhile; `at` finds the rows of a

@@ -1,11 +1,12 @@
-// Prefetches the keys and values that a unit reads first. Later ones are asked for while something else is computed
-// (reading_order.hpp); for the first, rows that take longer than reading would wait line by line, where memory answers
-// many lines at once.
+// Prefetches the keys and values that a walk over a unit reads first. Later ones are asked for while something else is
+// computed (reading_order.hpp); for the first, rows that take longer than reading would wait line by line, where memory
+// answers many lines at once.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 
+#include "../kernel/table.hpp"
 #include "block.hpp"
 #include "inputs.hpp"
 #include "reading_order.hpp"
@@ -25,12 +26,11 @@ __attribute__((always_inline)) inline void prefetch_rows(const char* head, const
     const std::int64_t inside = stride != 0 ? t % row_group : 0;
     const char* const row = head + offsets[t - inside] + inside * stride;
     for (std::int64_t h = 0; h < heads; ++h)
-      for (std::int64_t at = 0; at < pitch.row; at += line_bytes) __builtin_prefetch(row + h * pitch.head + at, 0, 2);
+      for (std::int64_t at = 0; at < pitch.row; at += line_bytes) GQA_PREFETCH(row + h * pitch.head + at, 2);
   }
 }
 
-/// The rows of `b`, the first block of `u`, that `order` says: keys of all heads, values of the first. Keys in tiles
-/// are not looked for.
+/// What `order` says of `b`, the first block of a walk over `u`. Keys in tiles have no part in it.
 __attribute__((always_inline)) inline void prefetch_first_rows(const step_inputs& in, const unit& u, const key_block& b,
                                                                const reading_order& order) noexcept {
   const std::int64_t columns = b.end - b.begin;

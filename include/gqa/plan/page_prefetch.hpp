@@ -29,7 +29,7 @@ class page_prefetch {
     const std::int64_t k_rows = layout.order() == key_order::tiles ? tile_tokens : 1;  // tokens at one stride
     keys_ = {in.key_head(u.head), k.element, k.head, k.row * k_rows, rows_of_a_page(k.token) * k_rows};
     values_ = {in.value_head(u.head), v.element, v.head, v.row, rows_of_a_page(v.token)};
-    burst_ = std::clamp(order.pages * page_bytes / (heads_ * (k.row + v.row)), block_keys, 4 * chunk_tokens);
+    burst_ = std::clamp(order.pages * memory_page_bytes / (heads_ * (k.row + v.row)), block_keys, 4 * chunk_tokens);
   }
 
   /// Everything before `position`, and more where that is not yet a burst.
@@ -55,15 +55,15 @@ class page_prefetch {
   };
 
   static std::int64_t rows_of_a_page(std::int64_t stride) noexcept {
-    return stride == 0 ? block_keys : std::clamp<std::int64_t>(page_bytes / stride, 1, block_keys);
+    return stride == 0 ? block_keys : std::clamp<std::int64_t>(memory_page_bytes / stride, 1, block_keys);
   }
 
   /// Inlined by force: of a function that does nothing but prefetch, a compiler may drop the calls.
   __attribute__((always_inline)) void fetch(const rows& r, std::int64_t element) const noexcept {
     const char* row = r.base + element * r.element;
-    const std::int64_t heads = r.head == 0 ? heads_ : std::max<std::int64_t>(page_bytes / r.head, 1);
+    const std::int64_t heads = r.head == 0 ? heads_ : std::max<std::int64_t>(memory_page_bytes / r.head, 1);
     for (std::int64_t h = 0; h < heads_; h += heads)
-      for (std::int64_t at = 0; at < r.row; at += page_bytes) __builtin_prefetch(row + h * r.head + at, 0, 3);
+      for (std::int64_t at = 0; at < r.row; at += memory_page_bytes) __builtin_prefetch(row + h * r.head + at, 0, 3);
   }
 
   const Layout& layout_;

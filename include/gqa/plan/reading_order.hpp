@@ -23,7 +23,7 @@ struct visit {
 enum class prefetch_order : std::uint8_t {
   none,               ///< nothing but what is being read: left to the hardware
   of_use,             ///< what a visit further on reads
-  of_use_by_pages,    ///< of that, the first line of each memory page, from which on the hardware follows
+  of_use_by_pages,    ///< of its tiles, first lines, and those of memory pages in them: the hardware follows from there
   of_memory,          ///< its part of the tokens that come next, whose rows of all heads touch each other
   of_memory_by_parts  ///< its part of them, spread over as many equal parts as a row has lines, pages side by side
 };
@@ -82,7 +82,8 @@ struct reading_order {
   std::int64_t together = 1;  ///< blocks whose keys are all read before the first one's values
   bool in_turn = false;       ///< each key from end to end before the next
   std::int64_t pages = 128;   ///< memory pages prefetched at a time (page_prefetch.hpp); 0: none
-  /// Tokens of a unit's first block that are prefetched before anything is read (first_rows.hpp).
+  /// Tokens of a walk's first block that are prefetched before anything is read (first_rows.hpp): keys of all heads,
+  /// values of the first.
   std::int64_t first_keys = 0, first_values = 0;
 };
 
@@ -109,9 +110,9 @@ struct unit_shape {
   std::int64_t rows = 1;   ///< query rows of each
   row_pitch k, v;
   key_order keys = key_order::rows;
-  bool packed = false;             ///< keys are, before they are scored
-  bool in_one_pass = false;        ///< a single row reads a value from end to end (kernel_table::value_columns)
-  bool tiles_in_one_pass = false;  ///< rows read a tile so (kernel_table::tile_rows)
+  bool packed = false;              ///< keys are, before they are scored
+  bool values_in_one_pass = false;  ///< a single row reads a value from end to end (kernel_table::value_columns)
+  bool tiles_in_one_pass = false;   ///< rows read a tile so (kernel_table::one_pass_rows)
 };
 
 /// Whether a single row is best left to the hardware: prefetching by hand takes the place of reads.
@@ -139,11 +140,14 @@ struct unit_shape {
 
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
 /// are read about in the order they lie, a single row's, which it does not keep, the most closely. Where reading binds,
-/// memory is asked for several pages side by side; of one head, 16-bit keys gain by being asked for everywhere.
+/// memory is asked for several pages side by side; of one head, 16-bit keys gain by being asked for everywhere. Tiles
+/// that are read once, in the order they lie, some processors follow by themselves: asking for every line would take
+/// the place of reads.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) {
     const bool follows = u.tiles_in_one_pass && u.processor.follows_tiles && reading_binds(u.rows, u.k.element);
-    return {2 * tile_tokens, follows ? prefetch_order::of_use_by_pages : prefetch_order::of_use};  // two at once
+    const std::int64_t of_a_call = 2 * tile_tokens;
+    return {of_a_call, follows ? prefetch_order::of_use_by_pages : prefetch_order::of_use};
   }
   if (u.packed) return {};
   const bool one_head = u.heads == 1, single = u.rows == 1;
@@ -168,13 +172,13 @@ struct unit_shape {
   const bool closely = u.rows == 1 && !one_head;  // in the order they lie, as keys
   const std::int64_t step =
       closely ? row_group : tokens_within(first_level_bytes / (one_head ? 4 : 8), u.v.row, row_group);
-  const bool from_end_to_end = u.in_one_pass || (u.v.element == 4 && !one_head);
+  const bool from_end_to_end = u.values_in_one_pass || (u.v.element == 4 && !one_head);
   if (hardware_follows(u) && from_end_to_end) return left_to_hardware(one_head ? block_keys : step);
   return {step};
 }
 
 /// How many visits of `pace` on to prefetch in the order of use: at most a block of tokens, for which offsets are at
-/// hand.
+/// hand. First lines leave the hardware the whole way to catch up, even of one head.
 [[nodiscard]] constexpr std::int64_t visits_on(const reading_pace& pace, const unit_shape& u) noexcept {
   const bool far = u.heads > 1 || pace.prefetch == prefetch_order::of_use_by_pages;
   const std::int64_t least = u.heads == 1 ? 1 : 2, bytes = u.processor.bytes_ahead / (far ? 1 : 2);
@@ -185,6 +189,10 @@ struct unit_shape {
 /// to the other costs the hardware's prefetchers a new start. Where reading binds and what is prefetched does not come
 /// in the order of memory, the keys of one head, and those that several rows share, are scored in turn, which is what
 /// the hardware follows; otherwise several keys side by side load a query less often.
+///
+/// Rows that take longer than reading ask at a walk's start for the keys of up to 64 KiB, measured on short windows,
+/// and for the values of the first visit, after which each brings the next. Where reading binds, asking would only come
+/// on top; where tokens are large, much would be pushed out again.
 ///
 /// Of interleaved heads a single row has so many memory pages open, and so little to do with each, that it waits for
 /// several translations at once without being told to.
@@ -198,7 +206,7 @@ struct unit_shape {
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
   if (!u.processor.prefetches_pages || (single && !one_head)) order.pages = 0;
-  if (!reading_binds(u.rows, u.k.element) && u.keys == key_order::rows)
+  if (!reading_binds(u.rows, u.k.element) && u.keys == key_order::rows && u.heads * u.k.row <= u.memory.largest_token)
     order.first_keys = tokens_within(2 * first_level_bytes, u.heads * u.k.row, row_group);
   if (!reading_binds(u.rows, u.v.element)) order.first_values = order.values.step;
   return order;
