@@ -61,6 +61,40 @@ TEST(Plan, UpdateReadsPackedOffsetsAgain) {
   for (std::int64_t b = 0; b < 3; ++b) EXPECT_EQ(out[first[b] * row], static_cast<float>(b));
 }
 
+// Counts the passes over the items.
+struct counting_executor {
+  int passes = 0;
+  template <class F>
+  void parallel_for(std::int64_t n, F f) {
+    ++passes;
+    for (std::int64_t i = 0; i < n; ++i) f(i);
+  }
+};
+
+TEST(Plan, FewChunksAreSharedByHeadsInOnePassWhereTheyDivide) {
+  constexpr std::int64_t kv_heads = 8, heads = 16, capacity = 4096;
+  using of_eight = gqa::attention_spec<gqa::heads<heads, kv_heads>, gqa::dims<dim>>;
+  const gqa::contiguous_layout one = gqa::contiguous_layout::token_major(1, capacity, kv_heads, dim, dim);
+  const std::vector<float> cache(capacity * kv_heads * dim, 0.5f), q(heads * dim, 1.0f);
+  std::vector<float> out(heads * dim);
+  const auto passes = [&](std::int64_t kv_len, std::int64_t shares) {
+    gqa::batch_spec batch;
+    batch.kv_lens = kv_len;
+    plan_type plan;
+    EXPECT_TRUE(plan_type::make(plan, of_eight{}, batch, one, {}, {.shares = shares}).ok());
+    std::vector<std::byte> workspace(plan.workspace_bytes());
+    const gqa::attention_io<gqa::types<float>> io{
+        .q = q.data(), .k = cache.data(), .v = cache.data(), .out = out.data()};
+    counting_executor executor;
+    EXPECT_TRUE(plan.run(io, workspace, executor).ok());
+    return executor.passes;
+  };
+  for (const std::int64_t shares : {1, 2, 4, 8})
+    for (std::int64_t chunks = 1; chunks < 2 * shares; ++chunks)
+      EXPECT_EQ(passes(chunks * gqa::chunk_tokens, shares), 1) << chunks << " chunks, " << shares << " shares";
+  EXPECT_EQ(passes(15 * gqa::chunk_tokens, 2), 2) << "chunks enough";
+}
+
 TEST(Plan, AMovedFromOrEmptyPlanRefuses) {
   plan_type plan, empty;
   ASSERT_TRUE(plan_type::make(plan, spec_type{}, decode_of_three(), three).ok());

@@ -264,11 +264,16 @@ class attention_plan {
       sequences_[b].q_start = lengths.q_start;
       if (lengths.q_len > 0) cells += line_.parts(b) * line_.tiles(b) * line_.cells(line_.unit_at({b, 0, 0, 0}));
     }
-    // Too few chunks for all shares: fewer heads a unit make more cells.
+    // Too few chunks for all shares: fewer heads a unit make more cells. Where heads divide evenly, whole units do, and
+    // spare the second pass.
     if (cells < 2 * shape_.shares)
-      for (std::int64_t b = 0; b < batch.size; ++b)
-        sequences_[b].unit_heads = std::max<std::int64_t>(
-            sequences_[b].unit_heads * std::max<std::int64_t>(cells, 1) / (2 * shape_.shares), 1);
+      for (std::int64_t b = 0; b < batch.size; ++b) {
+        const std::int64_t heads = sequences_[b].unit_heads;
+        sequences_[b].unit_heads =
+            heads % shape_.shares == 0
+                ? heads / shape_.shares
+                : std::max<std::int64_t>(heads * std::max<std::int64_t>(cells, 1) / (2 * shape_.shares), 1);
+      }
     line_.share(starts_.get(), shape_.shares);
     has_split_units_ = false;
     for (std::int64_t i = 0; i < shape_.shares; ++i) has_split_units_ = has_split_units_ || starts_[i].cell > 0;
