@@ -45,9 +45,9 @@ struct walk {
   std::int64_t dim = 64;
 };
 
-constexpr std::int64_t tokens = 384, lines_of_a_page = 4096 / line_bytes;
+constexpr std::int64_t tokens = 384, lines_of_a_page = gqa::memory_page_bytes / line_bytes;
 
-// Where the lines of the first `heads` heads and `end` tokens of `cache` begin, counted from its first key or value: of
+// Where the lines of `heads` heads and of the tokens before `end_token` begin, counted from the first key or value: of
 // each row or, of keys in tiles, of 16 of them.
 template <class T>
 std::vector<std::uintptr_t> lines_of(const stored_cache<T, T>& cache, const walk& w, bool keys, std::int64_t heads,
