@@ -1,5 +1,8 @@
 // One element to f32: exact for every storage type.
 
+/// What may be read together with 8 elements: the 8 that follow, those before, or neither.
+enum class neighbour { none, next, previous };
+
 template <element E>
 inline constexpr int size_of = E == element::f32 ? 4 : 2;
 

@@ -7,30 +7,31 @@
 template <int R, class V>
 inline constexpr int dot_vectors = (int)((R * sizeof(vec8) + sizeof(V) - 1) / sizeof(V));
 
-/// Keys side by side for R rows: as many as there are registers for, or half as many; four against one or two rows,
+/// Keys side by side for R rows: as many as there are registers for, or half as many; more against one or two rows,
 /// which would wait for their own sums.
 template <int R, class V>
 constexpr int keys_at_once() {
-  if (R <= 2) return 4;
+  if (R == 1) return 4;
+  if (R == 2) return dot_sums < 16 ? 4 : 8;
   return dot_vectors<R, V> * dot_keys <= dot_sums ? dot_keys : (dot_keys + 1) / 2;
 }
 
 GQA_INLINE void load_rows(const float* q, int, vec8& x) { x = load8(q); }
-template <element E>
+template <element E, neighbour N>
 GQA_INLINE void widen_key(const char* k, vec8& x) {
-  x = widen8<E>(k);
+  x = widen8<E, N>(k);
 }
 GQA_INLINE void repeat_key(vec8 k, vec8& x) { x = k; }
 GQA_INLINE void store_rows(float* s, int, vec8 x) { store8(s, x); }
 
 /// acc[c][r] += products of 8 elements of q_r and those `at` bytes inside k_c; of fewer, where fewer are `left`.
-template <element E, int R, int C, class V>
+template <element E, neighbour N, int R, int C, class V>
 GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, std::int64_t left, V* acc) {
   constexpr int vectors = dot_vectors<R, V>, rows = (int)(sizeof(V) / sizeof(vec8));
   V x[C];
-  GQA_UNROLL(4)
+  GQA_UNROLL(8)
   for (int c = 0; c < C; ++c) {
-    if (left >= 8) widen_key<E>(k[c] + at, x[c]);
+    if (left >= 8) widen_key<E, N>(k[c] + at, x[c]);
     else repeat_key(widen8_tail<E>(k[c] + at, left), x[c]);
   }
   GQA_UNROLL(8)
@@ -38,7 +39,7 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
     V y;
     load_rows(q + r * rows * 8, R - r * rows, y);
     if (R > 2 && C > 1) y = hold8(y);
-    GQA_UNROLL(4)
+    GQA_UNROLL(8)
     for (int c = 0; c < C; ++c) acc[c * vectors + r] = fma8(y, x[c], acc[c * vectors + r]);
   }
 }
@@ -55,17 +56,22 @@ GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const ch
   constexpr int at_once = ByLine ? line_steps : C == 1 ? 2 : 1;  // measured
   std::int64_t d = 0;
   for (; d + 8 * at_once <= dim; d += 8 * at_once, q += 8 * at_once * R, ahead += spread * line_bytes) {
-    GQA_UNROLL(4)
+    GQA_UNROLL(8)
     for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
     GQA_UNROLL(4)
-    for (int i = 0; i < at_once; ++i) dot_step<E, R, C>(q + i * 8 * R, k, (d + i * 8) * size_of<E>, 8, acc);
+    for (int i = 0; i + 2 <= at_once; i += 2) {
+      const float* q_i = q + i * 8 * R;
+      dot_step<E, neighbour::next, R, C>(q_i, k, (d + i * 8) * size_of<E>, 8, acc);
+      dot_step<E, neighbour::previous, R, C>(q_i + 8 * R, k, (d + i * 8 + 8) * size_of<E>, 8, acc);
+    }
+    if (at_once == 1) dot_step<E, neighbour::none, R, C>(q, k, d * size_of<E>, 8, acc);
   }
   if (at_once > 1 && d + 8 <= dim) {
-    GQA_UNROLL(4)
+    GQA_UNROLL(8)
     for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
-    for (; d + 8 <= dim; d += 8, q += 8 * R) dot_step<E, R, C>(q, k, d * size_of<E>, 8, acc);
+    for (; d + 8 <= dim; d += 8, q += 8 * R) dot_step<E, neighbour::none, R, C>(q, k, d * size_of<E>, 8, acc);
   }
-  if (!Even && d < dim) dot_step<E, R, C>(q, k, d * size_of<E>, dim - d, acc);
+  if (!Even && d < dim) dot_step<E, neighbour::none, R, C>(q, k, d * size_of<E>, dim - d, acc);
 }
 
 /// Which keys of a group of 8 bring what is prefetched with them: bit i, for key i. Of several tiles of query rows each
@@ -95,7 +101,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
       GQA_UNROLL(2)
       for (int i = c; i < c + at_once; i += C) {
         const char* k[C];
-        GQA_UNROLL(4)
+        GQA_UNROLL(8)
         for (int j = 0; j < C; ++j) k[j] = ByLine ? run.row + (i + j) * a.keys.stride : row_of(a.keys, run, key, i + j);
         for (int j = 0; j < C; ++j)
           if (!ByLine && (fetch >> (i + j) & 1))
@@ -103,7 +109,7 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
         dot_keys_together<E, R, C, Even, ByLine>(q, k, run.ahead + i * ahead_stride, ahead_stride, a.keys.ahead.spread,
                                                  a.dim, acc + (i - c) * vectors);
       }
-      GQA_UNROLL(2)
+      GQA_UNROLL(4)
       for (int i = 0; i < at_once; i += 2) {
         GQA_UNROLL(8)
         for (int r = 0; r < vectors; ++r)

@@ -6,8 +6,13 @@
 /// acc + the products of Steps times 8 elements.
 template <element E, int Steps>
 GQA_INLINE vec8 dot_piece(const float* q, const char* k, vec8 acc) {
+  constexpr int pairs = Steps / 2, step = 8 * size_of<E>;
   GQA_UNROLL(8)
-  for (int i = 0; i < Steps; ++i) acc = fma8(load8(q + i * 8), widen8<E>(k + i * 8 * size_of<E>), acc);
+  for (int i = 0; i < pairs; ++i, q += 16, k += 2 * step) {
+    acc = fma8(load8(q), widen8<E, neighbour::next>(k), acc);
+    acc = fma8(load8(q + 8), widen8<E, neighbour::previous>(k + step), acc);
+  }
+  if (Steps % 2) acc = fma8(load8(q), widen8<E>(k), acc);
   return acc;
 }
 

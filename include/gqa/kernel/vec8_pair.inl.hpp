@@ -20,7 +20,7 @@ GQA_INLINE void store8(float* p, vec8 x) {
 }
 GQA_INLINE vec8 fma8(vec8 a, vec8 b, vec8 c) { return {vfma(a.low, b.low, c.low), vfma(a.high, b.high, c.high)}; }
 
-template <element E>
+template <element E, neighbour = neighbour::none>
 GQA_INLINE vec8 widen8(const char* p) {
   return {widen<E>(p), widen<E>(p + 4 * size_of<E>)};
 }

@@ -29,7 +29,19 @@ GQA_INLINE ivec vtoint(vec x) { return (ivec)_mm256_cvttps_epi32(x); }
 GQA_INLINE ivec vshift(ivec x) { return (ivec)_mm256_slli_epi32((__m256i)x, 23); }  // x << 23
 GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 
+template <element E, neighbour = neighbour::none>
+GQA_INLINE vec8 widen8(const char* p) {
+  if constexpr (E == element::f32) return _mm256_loadu_ps((const float*)p);
+  if constexpr (E == element::f16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+  if constexpr (E == element::bf16) {  // both halves get all 8, and each shifts its 4 into place: one operation a load
+    const __m256i high = _mm256_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7,  //
+                                          -1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15);
+    return (vec8)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)p)), high);
+  }
+}
 template <element E>
 GQA_INLINE vec widen(const char* p) {
   return widen8<E>(p);
 }
+
+#include "vec_in_order.inl.hpp"

@@ -36,16 +36,61 @@ GQA_INLINE ivec vtoint(vec x) { return (ivec)_mm512_maskz_cvttps_epi32(every_lan
 GQA_INLINE ivec vshift(ivec x) { return (ivec)_mm512_maskz_slli_epi32(every_lane, (__m512i)x, 23); }  // x << 23
 GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 
+// Elements of bf16 take one shuffle a vector: the 16 bits at such a place for the upper half of each lane, zeros below.
+inline constexpr std::int32_t upper_half = 1 << 16;
+
 template <element E>
 GQA_INLINE vec widen(const char* p) {
   if constexpr (E == element::f32) return _mm512_loadu_ps((const float*)p);
   if constexpr (E == element::f16) return _mm512_maskz_cvtph_ps(every_lane, _mm256_loadu_si256((const __m256i*)p));
-  if constexpr (E == element::bf16) {  // 16 bits to the upper half of each lane, zeros to the lower: one operation
-    const __m512i upper = _mm512_setr_epi32(0, 1 << 16, 2 << 16, 3 << 16, 4 << 16, 5 << 16, 6 << 16, 7 << 16, 8 << 16,
-                                            9 << 16, 10 << 16, 11 << 16, 12 << 16, 13 << 16, 14 << 16, 15 << 16);
+  if constexpr (E == element::bf16) {
+    const ivec places = ivec{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} * upper_half;
     const __m512i x = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)p));
-    return (vec)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, upper, x);
+    return (vec)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, (__m512i)places, x);
   }
+}
+
+/// With a neighbour, the shuffle reads memory itself: an instruction less.
+template <element E, neighbour N = neighbour::none>
+GQA_INLINE vec8 widen8(const char* p) {
+  if constexpr (E == element::f32) return _mm256_loadu_ps((const float*)p);
+  if constexpr (E == element::f16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+  if constexpr (E == element::bf16) {
+    typedef std::int32_t ivec8 __attribute__((vector_size(32)));
+    constexpr int before = N == neighbour::previous ? 8 : 0;
+    const ivec8 places = (ivec8{0, 1, 2, 3, 4, 5, 6, 7} + before) * upper_half;
+    const __m256i x = N == neighbour::none ? _mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)p))
+                                           : _mm256_loadu_si256((const __m256i*)(p - before * size_of<E>));
+    return (vec8)_mm256_maskz_permutexvar_epi16(0xaaaa, (__m256i)places, x);
+  }
+}
+
+// Two vectors of elements, of bf16 the even ones and the odd ones: a shift and a mask each take a port that
+// multiplications do not, as shuffles do.
+template <element E>
+GQA_INLINE void widen_apart(const char* p, vec& first, vec& second) {
+  if constexpr (E == element::bf16) {
+    const __m512i x = _mm512_loadu_si512(p);
+    first = (vec)_mm512_maskz_slli_epi32(every_lane, x, 16);
+    second = vand((vec)x, viset((std::int32_t)0xffff0000));
+  } else {
+    first = widen<E>(p);
+    second = widen<E>(p + width * size_of<E>);
+  }
+}
+template <element E>
+GQA_INLINE void take_apart(vec& first, vec& second) {
+  if constexpr (E != element::bf16) return;
+  const vec a = first, b = second;
+  first = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  second = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
+template <element E>
+GQA_INLINE void put_together(vec& first, vec& second) {
+  if constexpr (E != element::bf16) return;
+  const vec even = first, odd = second;
+  first = __builtin_shufflevector(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  second = __builtin_shufflevector(even, odd, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
 #include "vec8_twice.inl.hpp"
@@ -55,7 +100,7 @@ GQA_INLINE rows_vec hold8(rows_vec x) {
   asm("" : "+v"(x));
   return x;
 }
-template <element E>
+template <element E, neighbour>
 GQA_INLINE void widen_key(const char* k, rows_vec& x) {
   if constexpr (E == element::f32) {
     x = _mm512_maskz_broadcast_f32x8(every_lane, _mm256_loadu_ps((const float*)k));
@@ -63,11 +108,9 @@ GQA_INLINE void widen_key(const char* k, rows_vec& x) {
     const __m128i y = _mm_loadu_si128((const __m128i*)k);
     if constexpr (E == element::f16) {
       x = _mm512_maskz_cvtph_ps(every_lane, _mm256_broadcastsi128_si256(y));
-    } else {  // as widen8 does it: each quarter gets all 8, and shifts its 4 into place
-      const __m512i high = _mm512_maskz_broadcast_i64x4(
-          0xff, _mm256_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7,  //
-                                 -1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15));
-      x = (vec)_mm512_maskz_shuffle_epi8(~__mmask64{0}, _mm512_maskz_broadcast_i32x4(every_lane, y), high);
+    } else {
+      const ivec places = ivec{0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7} * upper_half;
+      x = (vec)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, (__m512i)places, _mm512_castsi128_si512(y));
     }
   }
 }

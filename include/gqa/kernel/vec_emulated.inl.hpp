@@ -78,11 +78,13 @@ template <element E>
 GQA_INLINE vec widen(const char* p) {
   return widen_as<E, vec>(p);
 }
-template <element E>
+template <element E, neighbour = neighbour::none>
 GQA_INLINE vec8 widen8(const char* p) {
   return widen_as<E, vec8>(p);
 }
-template <element E>
+template <element E, neighbour>
 GQA_INLINE void widen_key(const char* k, rows_vec& x) {
   repeat_key(widen8<E>(k), x);
 }
+
+#include "vec_in_order.inl.hpp"

@@ -36,3 +36,4 @@ GQA_INLINE vec widen(const char* p) {
 GQA_INLINE vec add_pairs(vec a, vec b) { return vpaddq_f32(a, b); }
 
 #include "vec8_pair.inl.hpp"
+#include "vec_in_order.inl.hpp"

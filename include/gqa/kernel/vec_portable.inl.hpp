@@ -62,3 +62,4 @@ GQA_INLINE vec add_pairs(vec a, vec b) {
 }
 
 #include "vec8_pair.inl.hpp"
+#include "vec_in_order.inl.hpp"

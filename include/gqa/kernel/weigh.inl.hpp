@@ -30,12 +30,21 @@ GQA_INLINE void prefetch_value(const char* v, const char* ahead, std::int64_t be
   }
 }
 
+/// Whether a tile takes its columns as they widen best, out of order: measured.
+template <int R, int C>
+inline constexpr bool apart = C % 2 == 0 && (R < 4 || C == 2);
+
 /// acc[r * C + c] += p[r] * vector c of the value at v; of its last `elements`, where it is partial.
 template <element E, int R, int C, bool Partial>
 GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements, vec* acc) {
   vec x[C];
-  GQA_UNROLL(8)
-  for (int c = 0; c < C; ++c) x[c] = Partial ? widen_partial<E>(v, elements) : widen<E>(v + c * width * size_of<E>);
+  if constexpr (apart<R, C>) {
+    GQA_UNROLL(4)
+    for (int c = 0; c < C; c += 2) widen_apart<E>(v + c * width * size_of<E>, x[c], x[c + 1]);
+  } else {
+    GQA_UNROLL(8)
+    for (int c = 0; c < C; ++c) x[c] = Partial ? widen_partial<E>(v, elements) : widen<E>(v + c * width * size_of<E>);
+  }
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
     const vec y = vset(p[r * block_keys]);
@@ -117,7 +126,12 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, int tile, std::i
     GQA_UNROLL(8)
     for (int c = 0; c < C; ++c) acc[r * C + c] = vload(o + r * a.o_stride + c * width);
   }
+  constexpr int pairs = apart<R, C> ? R * C / 2 : 0;
+  GQA_UNROLL(16)
+  for (int i = 0; i < pairs; ++i) take_apart<E>(acc[2 * i], acc[2 * i + 1]);
   weigh_runs<E, R, C, Partial, F>(a, p, tile, column, elements, acc);
+  GQA_UNROLL(16)
+  for (int i = 0; i < pairs; ++i) put_together<E>(acc[2 * i], acc[2 * i + 1]);
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
     GQA_UNROLL(8)
