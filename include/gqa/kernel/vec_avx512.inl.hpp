@@ -5,6 +5,7 @@ typedef float vec __attribute__((vector_size(64)));
 typedef std::int32_t ivec __attribute__((vector_size(64)));
 inline constexpr int width = 16;
 inline constexpr int row_tile = 12;           // rows x 2 vectors: 24 accumulators
+inline constexpr int wide_rows = 8;           // rows x 3 vectors
 inline constexpr int score_rows = 6;          // rows of a panel product's register tile, unless all lanes have room
 inline constexpr int panel_registers = 32;    // accumulators it may have: one in memory costs less than half the lanes
 inline constexpr int widened_registers = 32;  // the same where keys are widened first

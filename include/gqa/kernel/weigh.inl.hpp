@@ -153,9 +153,15 @@ GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, int tile, std:
   if constexpr (next >= least) weigh_rows<E, next, C, Partial, F>(a, row, tile, column);
 }
 
+/// Tiles of wide_rows x 3 vectors where they fit, as measured: those of 8 for any number of rows, those of 4 for their
+/// multiples and 16-bit values. Of vectors, 4 are left for tiles of 2.
 template <element E, fetch F>
 GQA_INLINE void weigh_many(const weigh_args& a) {
   std::int64_t column = 0;
+  if constexpr (wide_rows == 8 || (wide_rows == 4 && E != element::f32))
+    if (wide_rows == 8 || a.rows % 4 == 0)
+      for (; column + 5 * width <= a.dim || column + 3 * width == a.dim; column += 3 * width)
+        weigh_rows<E, wide_rows, 3, false, F>(a, 0, 0, column);
   for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, F>(a, 0, 0, column);
   for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, F>(a, 0, 0, column);
   if (column < a.dim) weigh_rows<E, 4, 1, true, F>(a, 0, 0, column);
