@@ -324,11 +324,18 @@ TEST(ReadingOrder, NoVisitInTheOrderOfMemoryCrossesTheEndOfARun) {
 }
 
 TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
-  const auto keys = [](std::int64_t bytes) { return order_of(interleaved(4, 8, 4, bytes)).keys.step; };
-  EXPECT_EQ(keys(1024), row_group);
-  EXPECT_EQ(keys(512), row_group);
-  EXPECT_EQ(keys(256), 2 * row_group);
-  EXPECT_EQ(keys(128), 4 * row_group);
+  const auto keys = [](std::int64_t heads, std::int64_t rows, std::int64_t bytes, const machine& on = of_zen3) {
+    return order_of(interleaved(heads, rows, 4, bytes, on)).keys.step;
+  };
+  EXPECT_EQ(keys(4, 4, 1024), row_group);
+  EXPECT_EQ(keys(4, 4, 512), row_group);
+  EXPECT_EQ(keys(4, 4, 256), 2 * row_group);
+  EXPECT_EQ(keys(4, 4, 128), 4 * row_group);
+  EXPECT_EQ(keys(4, 5, 512), block_keys / 2) << "64 KiB, of all heads";
+  EXPECT_EQ(keys(8, 5, 512), 2 * row_group);
+  EXPECT_EQ(keys(8, 5, 512, of_zen4), block_keys / 2) << "256 KiB, and half a block at most";
+  EXPECT_EQ(keys(8, 5, 2048, of_zen4), 2 * row_group);
+  EXPECT_EQ(keys(2, 5, 64), block_keys) << "narrow ones as before";
   EXPECT_EQ(order_of(interleaved(4, 1, 4, 128, of_zen4)).keys.step, row_group) << "a single row";
   EXPECT_EQ(order_of(interleaved(4, 1, 4, 128, of_zen4)).values.step, row_group) << "a single row";
   EXPECT_EQ(order_of(interleaved(1, 8, 4, 512)).keys.step, 4 * row_group) << "one head: nothing to be read in order";

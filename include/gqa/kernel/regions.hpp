@@ -129,7 +129,7 @@ inline constexpr int width = 4, row_tile = 6, wide_rows = 0, dot_keys = 2, dot_s
 }  // namespace emulated4
 namespace emulated8 {
 inline constexpr isa region_isa = isa::emulated8;
-inline constexpr dot_tiling dot_rows = {8, 6};
+inline constexpr dot_tiling dot_rows = {6, 6};
 inline constexpr memory_traits memory = {};
 inline constexpr int width = 8, row_tile = 6, wide_rows = 4, dot_keys = 2, dot_sums = 12, unpacked_rows = 48,
                      score_rows = 6, panel_registers = 16, widened_registers = 12;

@@ -159,20 +159,20 @@ constexpr int rows_by_line() {
 /// n rows from `row` on. Not inlined: in one large function, registers would not do.
 template <element E, bool ByLine>
 GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, key_mask fetch) noexcept {
-  static_assert(dot_rows.alone == 8 || dot_rows.each == 4);
-  constexpr bool large = ByLine ? rows_by_line<E>() == 8 : dot_rows.alone == 8;
+  static_assert(dot_rows.alone >= dot_rows.each);
+  constexpr std::int64_t most = ByLine ? rows_by_line<E>() : dot_rows.alone;
   switch (n) {
     case 8:
-      if constexpr (large) dot_rows_of<E, 8, ByLine>(a, row, fetch);
+      if constexpr (most >= 8) dot_rows_of<E, 8, ByLine>(a, row, fetch);
       break;
     case 7:
-      if constexpr (large) dot_rows_of<E, 7, ByLine>(a, row, fetch);
+      if constexpr (most >= 7) dot_rows_of<E, 7, ByLine>(a, row, fetch);
       break;
     case 6:
-      if constexpr (large) dot_rows_of<E, 6, ByLine>(a, row, fetch);
+      if constexpr (most >= 6) dot_rows_of<E, 6, ByLine>(a, row, fetch);
       break;
     case 5:
-      if constexpr (large) dot_rows_of<E, 5, ByLine>(a, row, fetch);
+      if constexpr (most >= 5) dot_rows_of<E, 5, ByLine>(a, row, fetch);
       break;
     case 4: dot_rows_of<E, 4, ByLine>(a, row, fetch); break;
     case 3: dot_rows_of<E, 3, ByLine>(a, row, fetch); break;

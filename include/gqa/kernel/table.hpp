@@ -42,8 +42,8 @@ struct row_set : row_table {
 };
 inline constexpr std::int64_t row_group = 8;
 
-/// Query rows of a dot product's register tiles: up to `alone` (4 or 8) make one, which reads each key once; of more,
-/// `each` takes so many (4 or, where `alone` is 8, 6 or 8), or 4.
+/// Query rows of a dot product's register tiles: up to `alone` (4, 6 or 8) make one, which reads each key once; of
+/// more, `each` takes so many (4, 6 or 8, at most `alone`), or 4.
 struct dot_tiling {
   std::int64_t alone, each;
 };

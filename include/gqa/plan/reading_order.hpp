@@ -139,7 +139,8 @@ struct unit_shape {
 }
 
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
-/// are read about in the order they lie, a single row's, which it does not keep, the most closely. Where reading binds,
+/// are read about in the order they lie, a single row's, which it does not keep, the most closely. Rows that take
+/// longer than reading need not, and gain by longer visits as far as the second level holds two. Where reading binds,
 /// memory is asked for several pages side by side; of one head, 16-bit keys gain by being asked for everywhere. Tiles
 /// that are read once, in the order they lie, some processors follow by themselves: asking for every line would take
 /// the place of reads.
@@ -155,7 +156,11 @@ struct unit_shape {
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 2 : 8), u.k.row, row_group);
   if (one_head) return {single ? block_keys / 2 : step};
   if (!memory_order_pays(u, u.k)) return {row_group};
-  const bool by_parts = reading_binds(u.rows, u.k.element) && u.k.row % line_bytes == 0;
+  if (!reading_binds(u.rows, u.k.element)) {
+    const std::int64_t room = tokens_within(8 * u.memory.largest_token, u.heads * u.k.row, row_group);
+    return {std::max(step, std::min(room, block_keys / 2)), prefetch_order::of_memory};
+  }
+  const bool by_parts = u.k.row % line_bytes == 0;
   return {single ? row_group : step, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
 }
 
