@@ -11,7 +11,9 @@ inline constexpr std::int64_t value_columns = value_vectors * width;
 template <element E, int R>
 constexpr int few_vectors() {
   if (width == 16) return E == element::f32 && R != 3 ? 2 : 4;
-  if (width == 8) return R == 2 ? 4 : E != element::f32 ? 2 : R == 3 ? 4 : 3;
+  if (width == 8 && R == 2) return 4;
+  if (width == 8 && R == 3) return E == element::f32 ? 4 : 3;
+  if (width == 8) return E == element::bf16 ? 2 : 3;
   return 2;
 }
 
@@ -153,15 +155,20 @@ GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, int tile, std:
   if constexpr (next >= least) weigh_rows<E, next, C, Partial, F>(a, row, tile, column);
 }
 
+/// Whether the next tile of so many columns has C vectors. Three leave two or more, or none: one alone would wait.
+template <int C>
+constexpr bool fits(std::int64_t columns) {
+  return C == 3 ? columns >= 5 * width || columns == 3 * width : columns >= C * width;
+}
+
 /// Tiles of wide_rows x 3 vectors where they fit, as measured: those of 8 for any number of rows, those of 4 for their
-/// multiples and 16-bit values. Of vectors, 4 are left for tiles of 2.
+/// multiples and 16-bit values.
 template <element E, fetch F>
 GQA_INLINE void weigh_many(const weigh_args& a) {
   std::int64_t column = 0;
   if constexpr (wide_rows == 8 || (wide_rows == 4 && E != element::f32))
     if (wide_rows == 8 || a.rows % 4 == 0)
-      for (; column + 5 * width <= a.dim || column + 3 * width == a.dim; column += 3 * width)
-        weigh_rows<E, wide_rows, 3, false, F>(a, 0, 0, column);
+      for (; fits<3>(a.dim - column); column += 3 * width) weigh_rows<E, wide_rows, 3, false, F>(a, 0, 0, column);
   for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, F>(a, 0, 0, column);
   for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, F>(a, 0, 0, column);
   if (column < a.dim) weigh_rows<E, 4, 1, true, F>(a, 0, 0, column);
@@ -174,8 +181,7 @@ GQA_INLINE void weigh_few(const weigh_args& a) {
   const float* p = a.p;
   float* o = a.o;
   std::int64_t column = 0;
-  for (; column + C * width <= a.dim; column += C * width)
-    weigh_tile<E, R, C, false, F>(a, p, 0, column, 0, o + column);
+  for (; fits<C>(a.dim - column); column += C * width) weigh_tile<E, R, C, false, F>(a, p, 0, column, 0, o + column);
   if constexpr (C > 4)
     for (; column + 4 * width <= a.dim; column += 4 * width)
       weigh_tile<E, R, 4, false, F>(a, p, 0, column, 0, o + column);
