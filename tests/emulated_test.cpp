@@ -72,10 +72,11 @@ TEST(Emulated, ShapesAreThoseOfTheRealTargets) {
 TEST(Emulated, EveryNumberOfRowsGivesThePortableBits) {
   for (const order inside : {order::token_major, order::tiled})
     for (std::int64_t rows = 1; rows <= 83; rows += rows < 27 ? 1 : 7) {
-      recipe r{make_spec(1, 1, 40, 44), 1, rows, 90};
+      recipe r{make_spec(1, 1, 40, 84), 1, rows, 90};
       manner m;
       m.cache.inside = inside;
       expect_same_bits<f32_types>(generate(r, static_cast<std::uint64_t>(rows)), m);
+      expect_same_bits<mixed_types>(generate(r, static_cast<std::uint64_t>(rows)), m);
     }
 }
 

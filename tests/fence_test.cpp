@@ -44,9 +44,10 @@ struct shape {
   std::int64_t q_heads, kv_heads, dim, q_len, kv_len, window, sink_tokens;
 };
 
-/// Short and long units, single and several rows, interleaved heads and one head at a time.
+/// Short and long units, single and several rows, interleaved heads and one head at a time; 1024 tokens fill pages.
 const shape shapes[] = {{4, 4, 64, 1, 700, -1, 0},   {8, 2, 128, 1, 1100, -1, 0}, {16, 2, 80, 3, 900, 640, 20},
-                        {32, 1, 128, 9, 600, -1, 0}, {6, 2, 72, 1, 3000, 130, 4}, {3, 3, 130, 1, 1300, 1000, 0}};
+                        {32, 1, 128, 9, 600, -1, 0}, {6, 2, 72, 1, 3000, 130, 4}, {3, 3, 130, 1, 1300, 1000, 0},
+                        {2, 2, 64, 1, 1024, -1, 0},  {4, 2, 128, 1, 1024, -1, 0}, {14, 2, 64, 1, 1024, -1, 0}};
 
 template <class Element, class Layout>
 void expect_only_visible_reads(const shape& s, const Layout& layout) {
@@ -100,6 +101,8 @@ void expect_in_every_layout() {
   using contiguous = gqa::contiguous_layout;
   using paged = gqa::paged_layout;
   for (const shape& s : shapes) {
+    expect_only_visible_reads<Element>(s, contiguous::token_major(1, s.kv_len, s.kv_heads, s.dim, s.dim));
+    expect_only_visible_reads<Element>(s, contiguous::head_major(1, s.kv_len, s.kv_heads, s.dim, s.dim));
     const std::int64_t capacity = gqa::round_up(s.kv_len, 16) + 512;
     expect_only_visible_reads<Element>(s, contiguous::token_major(1, capacity, s.kv_heads, s.dim, s.dim));
     expect_only_visible_reads<Element>(s, contiguous::head_major(1, capacity, s.kv_heads, s.dim, s.dim));
@@ -120,5 +123,6 @@ void expect_in_every_layout() {
 
 TEST(Fence, OnlyVisibleRowsOfF32AreRead) { expect_in_every_layout<float>(); }
 TEST(Fence, OnlyVisibleRowsOfF16AreRead) { expect_in_every_layout<gqa::f16>(); }
+TEST(Fence, OnlyVisibleRowsOfBf16AreRead) { expect_in_every_layout<gqa::bf16>(); }
 
 }  // namespace

@@ -333,7 +333,7 @@ template <class T, element E>
 void expect_sums_of_the_wide_rows() {
   std::mt19937 random(17);
   std::normal_distribution<float> normal;
-  for (std::int64_t dim : {8, 20, 64, 128})
+  for (std::int64_t dim : {8, 20, 64, 88, 96, 128})
     for (std::int64_t rows = 1; rows <= 32; ++rows) {
       const std::int64_t padded = gqa::round_up(dim, 8), stride = gqa::round_up(dim, 16);
       std::vector<float> q(rows * padded), p(rows * block_keys), start(rows * stride), wide(block_keys * dim);

@@ -335,7 +335,7 @@ TEST(ReadingOrder, NarrowRowsAndLongArithmeticTakeMoreTokensAVisit) {
   EXPECT_EQ(keys(8, 5, 512), 2 * row_group);
   EXPECT_EQ(keys(8, 5, 512, of_zen4), block_keys / 2) << "256 KiB, and half a block at most";
   EXPECT_EQ(keys(8, 5, 2048, of_zen4), 2 * row_group);
-  EXPECT_EQ(keys(2, 5, 64), block_keys) << "narrow ones as before";
+  EXPECT_EQ(keys(2, 5, 64), block_keys) << "a block, of narrow rows, is small enough";
   EXPECT_EQ(order_of(interleaved(4, 1, 4, 128, of_zen4)).keys.step, row_group) << "a single row";
   EXPECT_EQ(order_of(interleaved(4, 1, 4, 128, of_zen4)).values.step, row_group) << "a single row";
   EXPECT_EQ(order_of(interleaved(1, 8, 4, 512)).keys.step, 4 * row_group) << "one head: nothing to be read in order";

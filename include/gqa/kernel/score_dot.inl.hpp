@@ -24,7 +24,8 @@ GQA_INLINE void widen_key(const char* k, vec8& x) {
 GQA_INLINE void repeat_key(vec8 k, vec8& x) { x = k; }
 GQA_INLINE void store_rows(float* s, int, vec8 x) { store8(s, x); }
 
-/// acc[c][r] += products of 8 elements of q_r and those `at` bytes inside k_c; of fewer, where fewer are `left`.
+/// acc[c][r] += products of 8 elements of q_r and those `at` bytes inside k_c, which have N beside them; of fewer,
+/// where fewer are `left`.
 template <element E, neighbour N, int R, int C, class V>
 GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, std::int64_t left, V* acc) {
   constexpr int vectors = dot_vectors<R, V>, rows = (int)(sizeof(V) / sizeof(vec8));
@@ -58,13 +59,16 @@ GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const ch
   for (; d + 8 * at_once <= dim; d += 8 * at_once, q += 8 * at_once * R, ahead += spread * line_bytes) {
     GQA_UNROLL(8)
     for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
-    GQA_UNROLL(4)
-    for (int i = 0; i + 2 <= at_once; i += 2) {
-      const float* q_i = q + i * 8 * R;
-      dot_step<E, neighbour::next, R, C>(q_i, k, (d + i * 8) * size_of<E>, 8, acc);
-      dot_step<E, neighbour::previous, R, C>(q_i + 8 * R, k, (d + i * 8 + 8) * size_of<E>, 8, acc);
+    if constexpr (at_once == 1) {
+      dot_step<E, neighbour::none, R, C>(q, k, d * size_of<E>, 8, acc);
+    } else {
+      GQA_UNROLL(4)
+      for (int i = 0; i < at_once; i += 2) {
+        const float* q_i = q + i * 8 * R;
+        dot_step<E, neighbour::next, R, C>(q_i, k, (d + i * 8) * size_of<E>, 8, acc);
+        dot_step<E, neighbour::previous, R, C>(q_i + 8 * R, k, (d + i * 8 + 8) * size_of<E>, 8, acc);
+      }
     }
-    if (at_once == 1) dot_step<E, neighbour::none, R, C>(q, k, d * size_of<E>, 8, acc);
   }
   if (at_once > 1 && d + 8 <= dim) {
     GQA_UNROLL(8)
@@ -159,7 +163,7 @@ constexpr int rows_by_line() {
 /// n rows from `row` on. Not inlined: in one large function, registers would not do.
 template <element E, bool ByLine>
 GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, key_mask fetch) noexcept {
-  static_assert(dot_rows.alone >= dot_rows.each);
+  static_assert(dot_rows.each <= dot_rows.alone && dot_rows.alone <= 8);
   constexpr std::int64_t most = ByLine ? rows_by_line<E>() : dot_rows.alone;
   switch (n) {
     case 8:

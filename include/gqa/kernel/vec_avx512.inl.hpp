@@ -5,7 +5,7 @@ typedef float vec __attribute__((vector_size(64)));
 typedef std::int32_t ivec __attribute__((vector_size(64)));
 inline constexpr int width = 16;
 inline constexpr int row_tile = 12;           // rows x 2 vectors: 24 accumulators
-inline constexpr int wide_rows = 8;           // rows x 3 vectors
+inline constexpr int rows_of_three = 8;       // rows x 3 vectors of values: 24 accumulators
 inline constexpr int score_rows = 6;          // rows of a panel product's register tile, unless all lanes have room
 inline constexpr int panel_registers = 32;    // accumulators it may have: one in memory costs less than half the lanes
 inline constexpr int widened_registers = 32;  // the same where keys are widened first
@@ -37,7 +37,8 @@ GQA_INLINE ivec vtoint(vec x) { return (ivec)_mm512_maskz_cvttps_epi32(every_lan
 GQA_INLINE ivec vshift(ivec x) { return (ivec)_mm512_maskz_slli_epi32(every_lane, (__m512i)x, 23); }  // x << 23
 GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 
-// Elements of bf16 take one shuffle a vector: the 16 bits at such a place for the upper half of each lane, zeros below.
+// bf16 takes one shuffle a vector: `places` has in the upper half of each lane which 16 bits go there, and the mask
+// leaves zeros in the lower.
 inline constexpr std::int32_t upper_half = 1 << 16;
 
 template <element E>
@@ -66,8 +67,8 @@ GQA_INLINE vec8 widen8(const char* p) {
   }
 }
 
-// Two vectors of elements, of bf16 the even ones and the odd ones: a shift and a mask each take a port that
-// multiplications do not, as shuffles do.
+// Two vectors of elements, of bf16 the even ones and the odd ones: on Zen 4, a shift and a mask take what room shuffles
+// and multiplications leave.
 template <element E>
 GQA_INLINE void widen_apart(const char* p, vec& first, vec& second) {
   if constexpr (E == element::bf16) {
@@ -81,17 +82,19 @@ GQA_INLINE void widen_apart(const char* p, vec& first, vec& second) {
 }
 template <element E>
 GQA_INLINE void take_apart(vec& first, vec& second) {
-  if constexpr (E != element::bf16) return;
-  const vec a = first, b = second;
-  first = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  second = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  if constexpr (E == element::bf16) {
+    const vec a = first, b = second;
+    first = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    second = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  }
 }
 template <element E>
 GQA_INLINE void put_together(vec& first, vec& second) {
-  if constexpr (E != element::bf16) return;
-  const vec even = first, odd = second;
-  first = __builtin_shufflevector(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  second = __builtin_shufflevector(even, odd, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  if constexpr (E == element::bf16) {
+    const vec even = first, odd = second;
+    first = __builtin_shufflevector(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    second = __builtin_shufflevector(even, odd, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  }
 }
 
 #include "vec8_twice.inl.hpp"

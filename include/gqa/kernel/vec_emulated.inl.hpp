@@ -87,4 +87,27 @@ GQA_INLINE void widen_key(const char* k, rows_vec& x) {
   repeat_key(widen8<E>(k), x);
 }
 
-#include "vec_in_order.inl.hpp"
+/// Even elements, then odd ones, as AVX-512 takes those of bf16.
+template <element E>
+GQA_INLINE void widen_apart(const char* p, vec& even, vec& odd) {
+  float x[2][width];
+  for (int i = 0; i < 2 * width; ++i) x[i % 2][i / 2] = widen_one<E>(p + i * size_of<E>);
+  even = vload(x[0]);
+  odd = vload(x[1]);
+}
+template <element E>
+GQA_INLINE void take_apart(vec& first, vec& second) {
+  float x[2 * width];
+  vstore(x, first);
+  vstore(x + width, second);
+  widen_apart<element::f32>((const char*)x, first, second);
+}
+template <element E>
+GQA_INLINE void put_together(vec& even, vec& odd) {
+  float x[2][width], y[2 * width];
+  vstore(x[0], even);
+  vstore(x[1], odd);
+  for (int i = 0; i < 2 * width; ++i) y[i] = x[i % 2][i / 2];
+  even = vload(y);
+  odd = vload(y + width);
+}

@@ -1,4 +1,5 @@
-// Where two vectors of elements widen no better in another order than their own (vec_avx512.inl.hpp has one).
+// Two vectors of elements, each in any order that widens well, the same for all rows; sums of them are taken apart into
+// that order and put together again. Here, where none is better, it is their own.
 template <element E>
 GQA_INLINE void widen_apart(const char* p, vec& first, vec& second) {
   first = widen<E>(p);

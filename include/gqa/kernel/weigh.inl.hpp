@@ -6,8 +6,8 @@ inline constexpr int value_vectors = 8;
 inline constexpr std::int64_t value_columns = value_vectors * width;
 
 /// The same for 2 to 6 rows, as measured: wide tiles broadcast fewer weights and hide more latency, as far as there are
-/// registers, of which 16-bit values need some to widen; 4 rows of f32 on AVX-512, bound by reading, gain from narrow
-/// ones.
+/// registers, of which 16-bit values may need some to widen; 2 and 4 rows of f32 on AVX-512, bound by reading, gain
+/// from narrow ones.
 template <element E, int R>
 constexpr int few_vectors() {
   if (width == 16) return E == element::f32 && R != 3 ? 2 : 4;
@@ -32,13 +32,15 @@ GQA_INLINE void prefetch_value(const char* v, const char* ahead, std::int64_t be
   }
 }
 
-/// Whether a tile takes its columns as they widen best, out of order: measured.
+/// Whether a tile takes its columns in pairs as they widen best, out of order, for which it takes its sums apart and
+/// puts them together in the end: measured.
 template <int R, int C>
 inline constexpr bool apart = C % 2 == 0 && (R < 4 || C == 2);
 
 /// acc[r * C + c] += p[r] * vector c of the value at v; of its last `elements`, where it is partial.
 template <element E, int R, int C, bool Partial>
 GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements, vec* acc) {
+  static_assert(!Partial || C == 1);
   vec x[C];
   if constexpr (apart<R, C>) {
     GQA_UNROLL(4)
@@ -148,27 +150,28 @@ GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, int tile, std:
   for (std::int64_t left = a.rows - row; left == R || left >= R + (R > 4 ? 3 : 0); left -= R, row += R, ++tile)
     weigh_tile<E, R, C, Partial, F>(a, a.p + row * block_keys, tile, column, a.dim - column,
                                     a.o + row * a.o_stride + column);
-  // A share has 5 rows or more (weigh), of which tiles of 6 or more never leave 1 or 2.
+  // A share has 5 rows or more (weigh), of which tiles of 6 or more never leave 1 or 2; those of 4 x 3 leave none.
   static_assert(row_tile == 4 || row_tile >= 6);
   constexpr int least = C > 1 && F == fetch::share && row_tile > 4 ? 3 : 1;
   constexpr int next = C > 1 ? (R > 8 ? 8 : R - 1) : R > 4 ? 4 : R / (Partial ? 4 : 2);  // few for the last columns
   if constexpr (next >= least) weigh_rows<E, next, C, Partial, F>(a, row, tile, column);
 }
 
-/// Whether the next tile of so many columns has C vectors. Three leave two or more, or none: one alone would wait.
+/// Whether the next tile takes C vectors of so many columns. Three leave two or more, or none: one alone would wait.
 template <int C>
-constexpr bool fits(std::int64_t columns) {
-  return C == 3 ? columns >= 5 * width || columns == 3 * width : columns >= C * width;
+GQA_INLINE bool takes(std::int64_t columns) {
+  const std::int64_t vectors = columns / width;
+  return C == 3 ? vectors == 3 || vectors >= 5 : vectors >= C;
 }
 
-/// Tiles of wide_rows x 3 vectors where they fit, as measured: those of 8 for any number of rows, those of 4 for their
-/// multiples and 16-bit values.
+/// Tiles of rows_of_three x 3 vectors where columns suffice, as measured: of 8 rows whatever their number, of 4 where
+/// it is a multiple, of 16-bit values.
 template <element E, fetch F>
 GQA_INLINE void weigh_many(const weigh_args& a) {
   std::int64_t column = 0;
-  if constexpr (wide_rows == 8 || (wide_rows == 4 && E != element::f32))
-    if (wide_rows == 8 || a.rows % 4 == 0)
-      for (; fits<3>(a.dim - column); column += 3 * width) weigh_rows<E, wide_rows, 3, false, F>(a, 0, 0, column);
+  if constexpr (rows_of_three == 8 || (rows_of_three == 4 && E != element::f32))
+    if (rows_of_three == 8 || a.rows % 4 == 0)
+      for (; takes<3>(a.dim - column); column += 3 * width) weigh_rows<E, rows_of_three, 3, false, F>(a, 0, 0, column);
   for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, F>(a, 0, 0, column);
   for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, F>(a, 0, 0, column);
   if (column < a.dim) weigh_rows<E, 4, 1, true, F>(a, 0, 0, column);
@@ -181,7 +184,7 @@ GQA_INLINE void weigh_few(const weigh_args& a) {
   const float* p = a.p;
   float* o = a.o;
   std::int64_t column = 0;
-  for (; fits<C>(a.dim - column); column += C * width) weigh_tile<E, R, C, false, F>(a, p, 0, column, 0, o + column);
+  for (; takes<C>(a.dim - column); column += C * width) weigh_tile<E, R, C, false, F>(a, p, 0, column, 0, o + column);
   if constexpr (C > 4)
     for (; column + 4 * width <= a.dim; column += 4 * width)
       weigh_tile<E, R, 4, false, F>(a, p, 0, column, 0, o + column);

@@ -140,10 +140,10 @@ struct unit_shape {
 
 /// Few tokens a visit: keys that several rows share stay in the first level of cache, and heads that are interleaved
 /// are read about in the order they lie, a single row's, which it does not keep, the most closely. Rows that take
-/// longer than reading need not, and gain by longer visits as far as the second level holds two. Where reading binds,
-/// memory is asked for several pages side by side; of one head, 16-bit keys gain by being asked for everywhere. Tiles
-/// that are read once, in the order they lie, some processors follow by themselves: asking for every line would take
-/// the place of reads.
+/// longer than reading need not, and gain by longer visits, of up to half a block and of eight times the largest token.
+/// Where reading binds, memory is asked for several pages side by side; of one head, 16-bit keys gain by being asked
+/// for everywhere. Tiles that are read once, in the order they lie, some processors follow by themselves: asking for
+/// every line would take the place of reads.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) {
     const bool follows = u.tiles_in_one_pass && u.processor.follows_tiles && reading_binds(u.rows, u.k.element);
