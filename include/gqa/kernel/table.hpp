@@ -48,8 +48,8 @@ struct dot_tiling {
   std::int64_t alone, each;
 };
 
-/// Rows of the next tile, after `done` of all rows: 3 and 2 rather than a single one at the end. `each` of 6 only among many:
-/// measured.
+/// Rows of the next tile, after `done` of all rows: 3 and 2 rather than a single one at the end. `each` of 6 only among
+/// many: measured.
 [[nodiscard]] constexpr std::int64_t dot_tile_rows(std::int64_t rows, std::int64_t done, dot_tiling tiles) noexcept {
   const std::int64_t left = rows - done;
   if (rows <= tiles.alone) return rows;
