@@ -31,6 +31,7 @@ namespace {
 using gqa::block_keys;
 using gqa::line_bytes;
 using gqa::row_group;
+using gqa::detail::page_order;
 using gqa::detail::prefetch_order;
 using gqa::detail::processor_traits;
 using gqa::detail::reading_order;
@@ -292,16 +293,20 @@ TEST(ReadingOrder, TilesReadInOrderAreAskedForByPagesWhereReadingBinds) {
 }
 
 TEST(ReadingOrder, MemoryPagesArePrefetchedWhereThatPays) {
-  const auto pages = [](std::int64_t heads, std::int64_t rows, const machine& on) {
-    return order_of(interleaved(heads, rows, 4, 512, on)).pages > 0;
+  const auto pages = [](std::int64_t heads, std::int64_t rows, std::int64_t element, const machine& on) {
+    return order_of(interleaved(heads, rows, element, 128 * element, on)).pages;
   };
-  for (const std::int64_t rows : {1, 2, 3, 32}) {
-    for (const machine& on : {of_zen3, of_zen4}) {
-      EXPECT_TRUE(pages(1, rows, on));
-      EXPECT_EQ(pages(8, rows, on), rows > 1);
-    }
-    for (const std::int64_t heads : {1, 8}) EXPECT_FALSE(pages(heads, rows, of_xeon));
+  for (const machine& on : {of_zen3, of_zen4}) {
+    EXPECT_EQ(pages(8, 1, 4, on), page_order::none) << "several translations at once by itself";
+    EXPECT_EQ(pages(1, 1, 4, on), page_order::in_bursts);
+    for (const std::int64_t rows : {1, 2, 5})
+      for (const std::int64_t heads : {1, 8}) EXPECT_EQ(pages(heads, rows, 2, on), page_order::singly);
+    EXPECT_EQ(pages(1, 4, 4, on), page_order::singly);
+    EXPECT_EQ(pages(8, 4, 4, on), page_order::in_bursts) << "brief visits";
+    for (const std::int64_t element : {2, 4}) EXPECT_EQ(pages(4, 8, element, on), page_order::in_bursts);
   }
+  for (const std::int64_t rows : {1, 4, 32})
+    for (const std::int64_t heads : {1, 8}) EXPECT_EQ(pages(heads, rows, 2, of_xeon), page_order::none);
 }
 
 TEST(ReadingOrder, WhereReadingBindsSeveralPagesComeSideBySide) {

@@ -27,7 +27,7 @@ class unit_walk {
       : in_(in), layout_(layout), unit_(u), seq_(line.sequences[u.seq]), work_(work), keys_(line.keys_of(u)),
         chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
         rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles), form_(form_of(in)),
-        pack_values_(packing_pays(in, layout)), order_(order_of(shape_of(in, layout))),
+        pack_values_(packing_pays(in, layout)), order_(order_of(shape_of(in, layout))), pages_(layout, in, u, order_),
         queries_(in, u, group_, form_, work.q) {}
 
   /// Cells [first, last) of the unit; their states are left pending in `region`.
@@ -40,14 +40,14 @@ class unit_walk {
     };
     last = std::min(last, chunks_.size());  // a unit that sees nothing has one cell and no chunk
     block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, order_.together);
-    page_prefetch pages(layout_, in_, unit_, positions_of(keys_, chunks_, first, last), order_);
+    pages_.start(positions_of(keys_, chunks_, first, last));
     if (blocks.valid()) prefetch_first_rows(in_, unit_, blocks[0], order_);
     for (std::int64_t cell = first; cell < last; ++cell) {
       merge_ready(pending, left, chunks_[cell], merge_two);
       state_ = work_.state(region, pending.count);
       clear_state();
       for (; blocks.valid() && blocks.chunk() == chunks_[cell]; blocks.advance()) {
-        pages.reach(blocks.end_position() + 2 * block_keys);
+        pages_.reach(blocks.end_position());
         attend_blocks(blocks);
       }
       in_.kernels->fold_sums(work_.l, rows_, state_.l);
@@ -168,10 +168,12 @@ class unit_walk {
   void score_by_rows(const key_block& b) noexcept {
     const reading_pace pace = order_.keys.within(b.run);
     for (std::int64_t c = b.begin; c < b.end; c += pace.step)
-      for (std::int64_t h = 0; h < unit_.heads; ++h)
+      for (std::int64_t h = 0; h < unit_.heads; ++h) {
+        pages_.visit();
         in_.kernels->score_dot({queries_.of(h), head_rows_, keys(pace, b, h, c, std::min(pace.step, b.end - c)),
                                 in_.head_dim, in_.scale, scores(h) + c, in_.processor.halves_registers,
                                 order_.in_turn});
+      }
   }
 
   void score_by_panels(const key_block& b, bool even) noexcept {
@@ -196,6 +198,7 @@ class unit_walk {
           a.keys = {{reinterpret_cast<const char*>(work_.panels), offsets}, {}, n};
           k.score_panels(a);
         } else {
+          pages_.visit();
           a.keys = tiles(b, h, c, n);
           a.first_lines = order_.keys.prefetch == prefetch_order::of_use_by_pages;
           k.score_tiles(a);
@@ -276,6 +279,7 @@ class unit_walk {
                   std::int64_t n) noexcept {
     const kernel_table& k = *in_.kernels;
     if (first >= head_rows_) return;
+    pages_.visit();
     const std::int64_t row = h * head_rows_ + first;
     weigh_args a{s_ + row * block_keys + c,        head_rows_ - first, values(pace, b, h, c, n), in_.v_head_dim,
                  state_.o + row * state_.o_stride, state_.o_stride};
@@ -319,6 +323,7 @@ class unit_walk {
   const score_form form_;
   const bool pack_values_;
   const reading_order order_;
+  page_prefetch<Layout> pages_;
   const unit_queries queries_;
   float* s_ = nullptr;  ///< S of the block at hand
   state_rows state_{};

@@ -1,7 +1,6 @@
-// Prefetches one line of each memory page that a unit is about to read, long before the rows in it. A processor may
+// Prefetches one line of each memory page that a unit is about to read, long before the rows in it: a processor may
 // drop a prefetch into a page it has no translation for, and where rows are read in order it waits for one translation
-// after the other; this fetches them while something else is computed. The translations of eight neighbours share a
-// line of the page table, so each eighth page comes first: the rest then find those lines in the cache.
+// after the other.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +12,10 @@
 #include "reading_order.hpp"
 #include "work.hpp"
 
+#if !defined(GQA_PREFETCH_PAGE)  // a test counts them
+#define GQA_PREFETCH_PAGE(address) __builtin_prefetch(address, 0, 3)
+#endif
+
 GQA_NAMESPACE_BEGIN
 
 namespace detail {
@@ -20,42 +23,96 @@ namespace detail {
 template <kv_layout Layout>
 class page_prefetch {
  public:
-  /// The keys and values of `u` at `positions`, about order.pages at a time; none at all where that is 0.
-  page_prefetch(const Layout& layout, const step_inputs& in, const unit& u, interval positions,
-                const reading_order& order) noexcept
-      : layout_(layout), seq_(u.seq), heads_(u.heads), next_(positions.begin),
-        end_(order.pages > 0 ? positions.end : positions.begin) {
+  /// The keys and values of `u`, as order.pages says.
+  page_prefetch(const Layout& layout, const step_inputs& in, const unit& u, const reading_order& order) noexcept
+      : layout_(layout), seq_(u.seq), heads_(u.heads), order_(order.pages), visits_(u.heads * visits_of(order)) {
     const row_pitch &k = order.keys.pitch, &v = order.values.pitch;
     const std::int64_t k_rows = layout.order() == key_order::tiles ? tile_tokens : 1;  // tokens at one stride
     keys_ = {in.key_head(u.head), k.element, k.head, k.row * k_rows, rows_of_a_page(k.token) * k_rows};
     values_ = {in.value_head(u.head), v.element, v.head, v.row, rows_of_a_page(v.token)};
-    burst_ = std::clamp(order.pages * memory_page_bytes / (heads_ * (k.row + v.row)), block_keys, 4 * chunk_tokens);
+    burst_ =
+        std::clamp(pages_of_a_burst * memory_page_bytes / (heads_ * (k.row + v.row)), block_keys, 4 * chunk_tokens);
   }
 
-  /// Everything before `position`, and more where that is not yet a burst.
-  void reach(std::int64_t position) noexcept {
-    if (position <= next_ || next_ >= end_) return;
-    const std::int64_t last = std::min(std::max(position, next_ + burst_), end_);
-    for (std::int64_t i = 0; i < pages_of_a_line; ++i) {
-      for (std::int64_t t = next_ + i * keys_.tokens; t < last; t += pages_of_a_line * keys_.tokens)
-        fetch(keys_, layout_.run_at(seq_, t).k);
-      for (std::int64_t t = next_ + i * values_.tokens; t < last; t += pages_of_a_line * values_.tokens)
-        fetch(values_, layout_.run_at(seq_, t).v);
+  /// Begins a walk over `positions`.
+  void start(interval positions) noexcept {
+    end_ = order_ == page_order::none ? positions.begin : positions.end;
+    keys_.next = values_.next = positions.begin;
+    if (order_ != page_order::singly || positions.empty()) return;
+    const std::int64_t page = std::max(keys_.tokens, values_.tokens);
+    if (layout_.run_at(seq_, positions.begin).count < pages_in_order * page) {
+      order_ = page_order::in_bursts;
+    } else {
+      lead_ = std::max(lead_, round_up(least_lead * page, lead_));
+      steps_ = chunk_tokens / keys_.tokens + chunk_tokens / values_.tokens;
     }
-    next_ = last;
+  }
+
+  /// Blocks up to `end` are read next: what they need is asked for, and more.
+  void reach(std::int64_t end) noexcept {
+    limit_ = std::min(end + lead_, end_);
+    if (order_ == page_order::in_bursts) return ask_for_burst();
+    for (const std::int64_t now = std::min(end + lead_ / 2, end_); first_of_next() < now;) ask_for_next();
+  }
+
+  /// A visit begins: some of the next pages, where they are asked for one by one.
+  void visit() noexcept {
+    due_ += steps_;
+    if (due_ >= visits_) ask_for_due();
   }
 
  private:
-  static constexpr std::int64_t pages_of_a_line = 8;
+  static constexpr std::int64_t pages_of_a_burst = 128, pages_of_a_line = 8;
+  // One by one: how many pages ahead at least, and how many must follow each other for a processor to see it.
+  static constexpr std::int64_t least_lead = 32, pages_in_order = 16;
 
   struct rows {
     const char* base = nullptr;
     std::int64_t element = 0, head = 0, row = 0;  ///< bytes: of an element, from head to head, of a row
     std::int64_t tokens = 1;                      ///< that a page holds
+    std::int64_t next = 0;                        ///< the first position not yet asked for
   };
+
+  /// Of one head, in a chunk.
+  static std::int64_t visits_of(const reading_order& order) noexcept {
+    return chunk_tokens / order.keys.step + chunk_tokens / order.values.step;
+  }
 
   static std::int64_t rows_of_a_page(std::int64_t stride) noexcept {
     return stride == 0 ? block_keys : std::clamp<std::int64_t>(memory_page_bytes / stride, 1, block_keys);
+  }
+
+  [[nodiscard]] std::int64_t first_of_next() const noexcept { return std::min(keys_.next, values_.next); }
+
+  __attribute__((noinline)) void ask_for_due() noexcept {
+    for (; due_ >= visits_; due_ -= visits_)
+      if (first_of_next() < limit_) ask_for_next();
+  }
+
+  /// In the order of positions.
+  void ask_for_next() noexcept {
+    if (keys_.next <= values_.next) {
+      fetch(keys_, layout_.run_at(seq_, keys_.next).k);
+      keys_.next += keys_.tokens;
+    } else {
+      fetch(values_, layout_.run_at(seq_, values_.next).v);
+      values_.next += values_.tokens;
+    }
+  }
+
+  /// The translations of eight neighbours share a line of the page table, so each eighth page comes first: the rest
+  /// then find those lines in the cache.
+  void ask_for_burst() noexcept {
+    const std::int64_t first = first_of_next();
+    if (first >= limit_) return;
+    const std::int64_t last = std::min(std::max(limit_, first + burst_), end_);
+    for (std::int64_t i = 0; i < pages_of_a_line; ++i) {
+      for (std::int64_t t = first + i * keys_.tokens; t < last; t += pages_of_a_line * keys_.tokens)
+        fetch(keys_, layout_.run_at(seq_, t).k);
+      for (std::int64_t t = first + i * values_.tokens; t < last; t += pages_of_a_line * values_.tokens)
+        fetch(values_, layout_.run_at(seq_, t).v);
+    }
+    keys_.next = values_.next = last;
   }
 
   /// Inlined by force: of a function that does nothing but prefetch, a compiler may drop the calls.
@@ -63,14 +120,17 @@ class page_prefetch {
     const char* row = r.base + element * r.element;
     const std::int64_t heads = r.head == 0 ? heads_ : std::max<std::int64_t>(memory_page_bytes / r.head, 1);
     for (std::int64_t h = 0; h < heads_; h += heads)
-      for (std::int64_t at = 0; at < r.row; at += memory_page_bytes) __builtin_prefetch(row + h * r.head + at, 0, 3);
+      for (std::int64_t at = 0; at < r.row; at += memory_page_bytes) GQA_PREFETCH_PAGE(row + h * r.head + at);
   }
 
   const Layout& layout_;
   const std::int64_t seq_, heads_;
+  page_order order_;
   rows keys_, values_;
-  std::int64_t next_, end_;  ///< the first position not yet asked for, and the last of all
-  std::int64_t burst_ = 0;   ///< tokens
+  std::int64_t burst_ = 0, lead_ = 2 * block_keys;  ///< tokens
+  std::int64_t limit_ = 0, end_ = 0;                ///< positions: of what may be asked for by now, of all
+  const std::int64_t visits_;                       ///< that a chunk takes
+  std::int64_t steps_ = 0, due_ = 0;                ///< of `rows`, a chunk, one by one; so many by `visits_`
 };
 
 }  // namespace detail

@@ -77,11 +77,18 @@ struct reading_pace {
   }
 };
 
+/// How the memory pages that come next are asked for (page_prefetch.hpp).
+enum class page_order : std::uint8_t {
+  none,
+  singly,    ///< in the order they lie, about one with each visit
+  in_bursts  ///< many at a time
+};
+
 struct reading_order {
   reading_pace keys, values;
   std::int64_t together = 1;  ///< blocks whose keys are all read before the first one's values
   bool in_turn = false;       ///< each key from end to end before the next
-  std::int64_t pages = 128;   ///< memory pages prefetched at a time (page_prefetch.hpp); 0: none
+  page_order pages = page_order::none;
   /// Tokens of a walk's first block that are prefetched before anything is read (first_rows.hpp): keys of all heads,
   /// values of the first.
   std::int64_t first_keys = 0, first_values = 0;
@@ -90,6 +97,7 @@ struct reading_order {
 /// Up to as many rows as an element has bytes, reading a key, or a value, takes longer than its arithmetic.
 [[nodiscard]] constexpr bool reading_binds(std::int64_t rows, std::int64_t element) noexcept { return rows <= element; }
 inline constexpr std::int64_t few_rows = 16;                  ///< whose scores of a chunk are little
+inline constexpr std::int64_t rows_of_single_pages = 5;       ///< at most: more have them asked for in bursts
 inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on most processors
 
 /// KV heads that a unit walks over together. Interleaved inside a token, all, in the order they lie: head by head,
@@ -190,6 +198,17 @@ struct unit_shape {
   return std::clamp(bytes / (pace.step * pace.pitch.row), least, u.heads * block_keys / pace.step);
 }
 
+/// How memory pages are asked for, as measured. Asked for one by one, in order, a processor sees where that leads and
+/// translates ahead by itself; where it does not, each waits, and many at a time wait together. f32 rows of several
+/// heads, visited so briefly, go one way or the other by chance. A single one has so many pages open, and so little to
+/// do with each, that it waits for several translations at once without being told to.
+[[nodiscard]] constexpr page_order page_order_of(const unit_shape& u) noexcept {
+  const bool brief = u.heads > 1 && u.k.element == 4, single = u.rows == 1;
+  if (!u.processor.prefetches_pages || (single && brief)) return page_order::none;
+  if (brief || (single && u.k.element == 4) || u.rows > rows_of_single_pages) return page_order::in_bursts;
+  return page_order::singly;
+}
+
 /// Few rows that walk one KV head alone read all keys of a chunk before its values, since each change from one stream
 /// to the other costs the hardware's prefetchers a new start. Where reading binds and what is prefetched does not come
 /// in the order of memory, the keys of one head, and those that several rows share, are scored in turn, which is what
@@ -198,9 +217,6 @@ struct unit_shape {
 /// Rows that take longer than reading ask at a walk's start for the keys of up to 64 KiB, measured on short windows,
 /// and for the values of the first visit, after which each brings the next. Where reading binds, asking would only come
 /// on top; where tokens are large, much would be pushed out again.
-///
-/// Of interleaved heads a single row has so many memory pages open, and so little to do with each, that it waits for
-/// several translations at once without being told to.
 [[nodiscard]] constexpr reading_order order_of(const unit_shape& u) noexcept {
   const bool single = u.rows == 1, one_head = u.heads == 1;
   reading_order order{key_pace(u), value_pace(u)};
@@ -210,7 +226,7 @@ struct unit_shape {
   if (reading_binds(u.rows, u.v.element)) order.values.visits_on = visits_on(order.values, u);
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
-  if (!u.processor.prefetches_pages || (single && !one_head)) order.pages = 0;
+  order.pages = page_order_of(u);
   if (!reading_binds(u.rows, u.k.element) && u.keys == key_order::rows && u.heads * u.k.row <= u.memory.largest_token)
     order.first_keys = tokens_within(2 * first_level_bytes, u.heads * u.k.row, row_group);
   if (!reading_binds(u.rows, u.v.element)) order.first_values = order.values.step;
