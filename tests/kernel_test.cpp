@@ -211,9 +211,14 @@ TEST(Kernel, EveryFormOfTheScoresFollowsTheContract) {
             panels(block_keys * padded);
         for (std::int64_t first = 0; first < rows; first += t->row_tile) {
           const void* tile[gqa::max_row_tile];
-          for (std::int64_t r = 0; r < t->row_tile; ++r) tile[r] = &q[std::min(first + r, rows - 1) * padded];
-          t->pack_queries(tile, tile, dim, padded, false, &in_tiles[first * padded]);
-          t->pack_queries(tile, tile, dim, padded, true, &by_lane[first * padded]);
+          const std::int64_t count = std::min(t->row_tile, rows - first);
+          for (std::int64_t r = 0; r < count; ++r) tile[r] = &q[(first + r) * padded];
+          t->pack_queries(tile, tile, count, dim, padded, false, &in_tiles[first * padded]);
+          t->pack_queries(tile, tile, count, dim, padded, true, &by_lane[first * padded]);
+          for (auto* panels_of : {&in_tiles, &by_lane})  // what is left of the last tile counts for nothing
+            for (std::int64_t d = 0; d < padded; ++d)
+              for (std::int64_t r = count; r < t->row_tile; ++r)
+                (*panels_of)[first * padded + d * t->row_tile + r] = std::numeric_limits<float>::quiet_NaN();
         }
         std::vector<float> in_dot_tiles(rows * padded);
         for (std::int64_t first = 0, n; first < rows; first += n) {

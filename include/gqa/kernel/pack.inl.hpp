@@ -75,25 +75,25 @@ GQA_ENTRY bool values_finite(const row_set& values, std::int64_t dim) noexcept {
   return any == 0;
 }
 
-/// row_tile rows of q as a panel [padded dim][row_tile], or by virtual lane, [8][padded dim / 8][row_tile]; those of
-/// the next panel, `ahead`, are prefetched.
+/// `count` rows of q, at most row_tile, as a panel [padded dim][row_tile], or by virtual lane, [8][padded dim / 8]
+/// [row_tile], whose other columns nobody reads; as many rows of the next panel, `ahead`, are prefetched.
 template <element Q>
-GQA_ENTRY void pack_queries(const void* const* rows, const void* const* ahead, std::int64_t dim,
+GQA_ENTRY void pack_queries(const void* const* rows, const void* const* ahead, std::int64_t count, std::int64_t dim,
                             std::int64_t padded_dim, bool by_lane, float* panel) noexcept {
   static_assert(row_tile <= max_row_tile);
   constexpr int groups = (row_tile + 7) / 8;
+  float x[8][8 * groups] = {};
   for (std::int64_t d = 0; d < padded_dim; d += 8) {
     if (d * size_of<Q> % line_bytes == 0)
-      for (int i = 0; i < row_tile; ++i) prefetch_next((const char*)ahead[i] + d * size_of<Q>);
-    float x[8][8 * groups];
-    for (int g = 0; g < groups; ++g) {
+      for (std::int64_t i = 0; i < count; ++i) prefetch_next((const char*)ahead[i] + d * size_of<Q>);
+    for (std::int64_t first = 0; first < count; first += 8) {
       vec8 y[8];
       for (int i = 0; i < 8; ++i) {
-        const char* p = (const char*)rows[8 * g + i < row_tile ? 8 * g + i : 0] + d * size_of<Q>;
+        const char* p = (const char*)rows[first + i < count ? first + i : first] + d * size_of<Q>;
         y[i] = dim - d >= 8 ? widen8<Q>(p) : widen8_tail<Q>(p, dim - d);
       }
       transpose8(y);
-      for (int i = 0; i < 8; ++i) store8(x[i] + 8 * g, y[i]);
+      for (int i = 0; i < 8; ++i) store8(x[i] + first, y[i]);
     }
     for (int i = 0; i < 8; ++i) {
       const std::int64_t at = by_lane ? place_by_lane(d + i, padded_dim) : d + i;

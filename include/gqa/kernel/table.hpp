@@ -126,8 +126,8 @@ struct kernel_table {
   // q: f32 from the query's type, zero up to padded_dim; in tiles for dot products, or in panels of row_tile rows
   void (*load_query)(const void* source, std::int64_t dim, std::int64_t padded_dim, float* destination,
                      std::int64_t tile_rows) noexcept;
-  void (*pack_queries)(const void* const* rows, const void* const* ahead, std::int64_t dim, std::int64_t padded_dim,
-                       bool by_lane, float* panel) noexcept;
+  void (*pack_queries)(const void* const* rows, const void* const* ahead, std::int64_t count, std::int64_t dim,
+                       std::int64_t padded_dim, bool by_lane, float* panel) noexcept;
   // K
   void (*score_dot)(const score_args&) noexcept;    ///< few rows, keys as rows
   void (*score_tiles)(const score_args&) noexcept;  ///< few rows, keys in dim-major tiles

@@ -49,7 +49,8 @@ class unit_queries {
     for (std::int64_t first = 0; first < rows_; first += n) {
       std::copy_n(ahead, n, rows);
       look_ahead(first + n);
-      in_.kernels->pack_queries(rows, ahead, in_.head_dim, in_.padded_dim, by_lane, of(head, first));
+      in_.kernels->pack_queries(rows, ahead, std::min(n, rows_ - first), in_.head_dim, in_.padded_dim, by_lane,
+                                of(head, first));
     }
   }
 
