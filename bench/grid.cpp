@@ -13,7 +13,7 @@ using bench::number;
 using bench::ratio;
 
 struct settings {
-  bool quick = false, list = false;
+  bool quick = false, list = false, huge_pages = false;
   int threads = 0;
   std::string only, folder = "grid";
 };
@@ -88,15 +88,17 @@ void print_relations(const std::vector<bench::relation>& all) {
   if (!names.empty()) std::cout << "\n" << table.render(1, true);
 }
 
-void write_json(const bench::grid_results& all, const std::vector<bench::relation>& relations, const std::string& path) {
+void write_json(const bench::grid_results& all, const std::vector<bench::relation>& relations, const settings& s) {
   nlohmann::json j = {{"machine", bench::cpu_name()},
                       {"cpus", bench::allowed_cpus().size()},
                       {"last_level_cache_bytes", bench::last_level_cache_bytes()},
                       {"huge_pages", bench::huge_page_state()},
+                      {"asks_for_huge_pages", s.huge_pages},
                       {"best_isa", gqa::name(gqa::best_isa())}};
   for (const bench::grid_result& r : all) j["cells"].push_back(to_json(r));
   for (const bench::relation& r : relations)
     j["relations"].push_back({{"name", r.name}, {"cell", r.subject}, {"value", r.value}, {"bound", r.bound}, {"holds", r.holds()}});
+  const std::string path = s.folder + "/grid.json";
   std::ofstream file(path);
   file << j.dump(1) << "\n";
   if (!file.flush()) throw std::runtime_error("cannot write " + path);
@@ -107,6 +109,7 @@ int run(const settings& s) {
   std::erase_if(cells, [&](const bench::grid_cell& c) {
     return (c.section + ": " + describe(c.c)).find(s.only) == std::string::npos;
   });
+  for (bench::grid_cell& c : cells) c.c.huge_pages = s.huge_pages;
   if (s.list) {
     for (const bench::grid_cell& c : cells) std::cout << c.section << ": " << describe(c.c) << "\n";
     return 0;
@@ -114,7 +117,7 @@ int run(const settings& s) {
   std::filesystem::create_directories(s.folder);
   std::cout << bench::cpu_name() << ", " << bench::allowed_cpus().size() << " CPUs, best ISA " << gqa::name(gqa::best_isa())
             << ", last-level cache " << bench::byte_size(static_cast<double>(bench::last_level_cache_bytes()))
-            << "\nhuge pages: " << bench::huge_page_state() << "\n\n";
+            << "\nhuge pages: " << bench::huge_page_state() << (s.huge_pages ? "; asked for under every cache" : "") << "\n\n";
   bench::grid_results results;
   for (std::size_t i = 0; i < cells.size(); ++i) {
     std::cerr << "[" << i + 1 << "/" << cells.size() << "] " << cells[i].section << ": " << describe(cells[i].c) << " ... " << std::flush;
@@ -134,7 +137,7 @@ int run(const settings& s) {
   const auto absent = std::count_if(results.begin(), results.end(), [](const auto& r) { return !r.measured(); });
   std::cout << "\n" << results.size() << " cells: " << missed << " below their target, " << flagged << " flagged, " << absent
             << " not measured\n";
-  write_json(results, relations, s.folder + "/grid.json");
+  write_json(results, relations, s);
   std::cout << "\nNumbers  " << s.folder << "/grid.json\n";
   for (const std::string& path : bench::write_plots(results, s.folder, s.threads)) std::cout << "Plot     " << path << "\n";
   return 0;
@@ -148,6 +151,7 @@ int main(int argc, char** argv) {
   app.add_flag("--quick", s.quick, "a part of the grid, in under 5 minutes");
   app.add_flag("--list", s.list, "name the cells and stop");
   app.add_option("--only", s.only, "only cells whose name (as --list prints it) contains this");
+  app.add_flag("--huge-pages", s.huge_pages, "ask for transparent huge pages under the caches");
   app.add_option("--threads", s.threads, "what \"all threads\" means; 0: all this process may use")->check(CLI::Range(0, 4096));
   app.add_option("--out", s.folder, "folder for JSON and plots")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
