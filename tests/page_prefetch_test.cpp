@@ -101,7 +101,7 @@ TEST(PagePrefetch, EachMemoryPageIsAskedForOnce) {
       expect_each_page_once<gqa::bf16>(8 * group, 8, token_major, target, page_order::singly);
       expect_each_page_once<gqa::bf16>(4 * group, 4, head_major, target, page_order::singly);
       expect_each_page_once<gqa::bf16>(2 * group, 2, tiled, target, page_order::singly);
-      expect_each_page_once<float>(2 * group, 2, tiled, target, page_order::singly);
+      expect_each_page_once<float>(2 * group, 2, tiled, target, page_order::in_bursts);
       expect_each_page_once<float>(8 * group, 8, token_major, target, page_order::in_bursts);
     }
     expect_each_page_once<gqa::bf16>(32, 32, token_major, target, page_order::singly);

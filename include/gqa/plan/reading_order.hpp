@@ -199,14 +199,13 @@ struct unit_shape {
 }
 
 /// How memory pages are asked for, as measured. Asked for one by one, in order, a processor sees where that leads and
-/// translates ahead by itself; where it does not, each waits, and many at a time wait together. f32 rows of several
-/// heads, visited so briefly, go one way or the other by chance. A single one has so many pages open, and so little to
-/// do with each, that it waits for several translations at once without being told to.
+/// translates ahead by itself; where it does not, each waits, and many at a time wait together. Visits of f32 are shorter
+/// than a translation, so that this goes one way or the other by chance; and a single row of f32 that reads several
+/// heads has so many pages open that it waits for several translations at once without being told to.
 [[nodiscard]] constexpr page_order page_order_of(const unit_shape& u) noexcept {
-  const bool brief = u.heads > 1 && u.k.element == 4, single = u.rows == 1;
-  if (!u.processor.prefetches_pages || (single && brief)) return page_order::none;
-  if (brief || (single && u.k.element == 4) || u.rows > rows_of_single_pages) return page_order::in_bursts;
-  return page_order::singly;
+  if (!u.processor.prefetches_pages) return page_order::none;
+  if (u.k.element < 4 && u.rows <= rows_of_single_pages) return page_order::singly;
+  return u.rows == 1 && u.heads > 1 ? page_order::none : page_order::in_bursts;
 }
 
 /// Few rows that walk one KV head alone read all keys of a chunk before its values, since each change from one stream
