@@ -199,9 +199,9 @@ struct unit_shape {
 }
 
 /// How memory pages are asked for, as measured. Asked for one by one, in order, a processor sees where that leads and
-/// translates ahead by itself; where it does not, each waits, and many at a time wait together. Visits of f32 are shorter
-/// than a translation, so that this goes one way or the other by chance; and a single row of f32 that reads several
-/// heads has so many pages open that it waits for several translations at once without being told to.
+/// translates ahead by itself; where it does not, each waits, and many at a time wait together. Visits of f32 are
+/// shorter than a translation, so that this goes one way or the other by chance; and a single row of f32 that reads
+/// several heads has so many pages open that it waits for several translations at once without being told to.
 [[nodiscard]] constexpr page_order page_order_of(const unit_shape& u) noexcept {
   if (!u.processor.prefetches_pages) return page_order::none;
   if (u.k.element < 4 && u.rows <= rows_of_single_pages) return page_order::singly;
