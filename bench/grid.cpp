@@ -19,13 +19,15 @@ struct settings {
 };
 
 bench::grid_result measure_cell(const bench::grid_cell& what, const settings& s) {
-  bench::grid_result r{what, {}, {}, 0, {}, 0, 0, 0};
+  bench::grid_result r{what, {}, {}, 0, {}, 0, 0, 0, 0};
   bench::measure_options options;
   options.burst_seconds = s.quick ? 0.02 : 0.04;
   options.attempts = s.quick ? 2 : 3;
   try {
     bench::problem p(what.c, bench::make_plain_runner);
     r.m = bench::measure(p, options);
+    r.huge_page_bytes = bench::huge_page_bytes();
+    if (s.huge_pages && r.huge_page_bytes == 0) r.m.flags.push_back("no huge pages");
     r.target = bench::target_of(what.c, r.m.amount, r.m.read_rate.median, r.m.fma_rate.median);
     r.isa = p.operation().target();
     r.plan_seconds = p.operation().plan_seconds;

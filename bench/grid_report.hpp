@@ -22,6 +22,7 @@ struct grid_result {
   gqa::isa isa = gqa::isa::portable;
   double plan_seconds = 0, update_seconds = 0;
   std::size_t workspace_bytes = 0;
+  std::int64_t huge_page_bytes = 0;  ///< of the process, while the cell's caches were there
 
   [[nodiscard]] bool measured() const { return missing.empty(); }
   [[nodiscard]] bool reached() const { return target == 0 || m.ratio.median >= target; }
@@ -176,6 +177,7 @@ inline std::vector<std::string> write_plots(const grid_results& all, const std::
   j["plan_seconds"] = r.plan_seconds;
   j["update_seconds"] = r.update_seconds;
   j["workspace_bytes"] = r.workspace_bytes;
+  j["huge_page_bytes"] = r.huge_page_bytes;
   if (r.target > 0) j["target"] = r.target;
   j["attempts"] = r.m.attempts;
   j["flags"] = r.m.flags;

@@ -19,6 +19,7 @@ inline void record_page(const void* p) {
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <string>
 
@@ -28,37 +29,150 @@ inline void record_page(const void* p) {
 namespace gqa_test {
 namespace {
 
+using gqa::block_keys;
+using gqa::detail::interval;
 using gqa::detail::page_order;
+using gqa::detail::page_prefetch;
 
 constexpr std::int64_t tokens = 1536;
 
-// Which memory page a place is in, counted from the first key or value.
-std::int64_t page_of(std::uintptr_t p, const void* first) {
-  return static_cast<std::int64_t>(p - reinterpret_cast<std::uintptr_t>(first)) / gqa::memory_page_bytes;
-}
-
-// The pages of keys, or of values.
+// The memory pages of keys, or of values, at `positions`, in the order of tokens, those of each head by itself where
+// heads lie apart.
 template <class T>
-std::set<std::int64_t> pages_of(const stored_cache<T, T>& cache, std::int64_t heads, std::int64_t dim, bool keys) {
-  std::set<std::int64_t> pages;
+std::vector<std::uintptr_t> pages_of(const stored_cache<T, T>& cache, std::int64_t heads, std::int64_t dim, bool keys,
+                                     interval positions) {
+  std::vector<std::uintptr_t> pages;
+  std::set<std::uintptr_t> seen;
+  const auto size = static_cast<std::int64_t>(sizeof(T));
+  const auto base = reinterpret_cast<std::uintptr_t>(keys ? static_cast<const void*>(cache.k()) : cache.v());
   cache.visit([&](const auto& layout) {
-    const std::int64_t together = keys && layout.order() == gqa::key_order::tiles ? gqa::tile_tokens : 1;
+    const bool tiles = keys && layout.order() == gqa::key_order::tiles;
     const std::int64_t head = keys ? layout.k_strides().head : layout.v_strides().head;
-    for (std::int64_t token = 0; token < tokens; token += together)
+    for (std::int64_t token = positions.begin; token < positions.end; ++token)
       for (std::int64_t h = 0; h < heads; ++h) {
         const gqa::kv_run run = layout.run_at(0, token);
-        const auto size = static_cast<std::int64_t>(sizeof(T));
-        const std::int64_t begin = ((keys ? run.k : run.v) + h * head) * size, end = begin + together * dim * size;
-        for (std::int64_t at = begin; at < end; at += gqa::line_bytes) pages.insert(at / gqa::memory_page_bytes);
+        const std::int64_t at = (tiles ? run.k - token % gqa::tile_tokens : keys ? run.k : run.v) + h * head;
+        for (std::int64_t i = 0; i < (tiles ? gqa::tile_tokens : 1) * dim; i += gqa::line_bytes / size) {
+          const std::uintptr_t page = static_cast<std::uintptr_t>((at + i) * size / gqa::memory_page_bytes);
+          if (seen.insert(page).second) pages.push_back(base + page * gqa::memory_page_bytes);
+        }
       }
   });
   return pages;
 }
 
-// What is asked for of the pages of keys, or of values: each once or, where none is expected, none.
+// The same of `asked`: of each place, where its page begins, counted from the first key or value. Takes them out.
+std::vector<std::uintptr_t> taken_out(std::vector<std::uintptr_t>& places, const std::vector<std::uintptr_t>& pages) {
+  std::vector<std::uintptr_t> taken, left;
+  const std::set<std::uintptr_t> of(pages.begin(), pages.end());
+  for (const std::uintptr_t place : places) {
+    const auto next = of.upper_bound(place);
+    const bool inside = next != of.begin() && place - *std::prev(next) < gqa::memory_page_bytes;
+    if (inside) taken.push_back(*std::prev(next));
+    else left.push_back(place);
+  }
+  places = left;
+  return taken;
+}
+
+std::vector<std::uintptr_t> sorted(std::vector<std::uintptr_t> x) {
+  std::sort(x.begin(), x.end());
+  return x;
+}
+
 template <class T>
-void expect_each_page_once(std::int64_t q_heads, std::int64_t kv_heads, const cache_kind& kind, gqa::isa target,
-                           page_order how) {
+stored_cache<T, T> cache_of(std::int64_t kv_heads, std::int64_t dim, const cache_kind& kind) {
+  recipe r;
+  r.spec.heads = {kv_heads, kv_heads};
+  r.spec.dims = {dim, dim};
+  r.q_len = 1;
+  r.kv_len = tokens;
+  return stored_cache<T, T>(generate(r, 1), kind, 0, 0);
+}
+
+// A walk of `heads` heads together: before a block is read, its pages have been asked for and, one by one, not many
+// more, by the visits of the blocks before it; in the end each page once, and nothing else.
+template <class T>
+void expect_asked_in_time(std::int64_t kv_heads, std::int64_t heads, std::int64_t dim, const cache_kind& kind,
+                          interval positions, page_order wanted, page_order expected) {
+  const stored_cache<T, T> cache = cache_of<T>(kv_heads, dim, kind);
+  const auto size = static_cast<std::int64_t>(sizeof(T));
+  cache.visit([&](const auto& layout) {
+    const std::string where = kind.name() + ", " + std::to_string(heads) + " x " + std::to_string(dim) + ", from " +
+                              std::to_string(positions.begin) + (size == 4 ? ", f32" : ", 16 bits");
+    gqa::detail::step_inputs in;
+    in.k = reinterpret_cast<const char*>(cache.k());
+    in.v = reinterpret_cast<const char*>(cache.v());
+    gqa::detail::reading_order order;
+    const gqa::kv_strides k = layout.k_strides(), v = layout.v_strides();
+    order.keys.pitch = {size, dim * size, k.head * size, k.token * size};
+    order.values.pitch = {size, dim * size, v.head * size, v.token * size};
+    order.keys.step = 32;
+    order.pages = wanted;
+    order.pages_apart = page_order::in_bursts;
+    page_prefetch pages(layout, in, gqa::detail::unit{0, 0, heads, 0, 1}, order);
+    const std::int64_t visits = heads * (block_keys / order.keys.step + 1);
+    std::vector<std::uintptr_t> all;
+    asked = &all;
+    pages.start(positions);
+    for (std::int64_t end = positions.begin / block_keys * block_keys + block_keys; end < positions.end + block_keys;
+         end += block_keys) {
+      const std::size_t before = all.size();
+      pages.reach(end);
+      const interval read{positions.begin, std::min(end, positions.end)};
+      for (const bool keys : {true, false}) {
+        std::vector<std::uintptr_t> places = all;
+        const auto needed = pages_of(cache, heads, dim, keys, read);
+        const auto there = taken_out(places, needed);
+        EXPECT_EQ(std::set(there.begin(), there.end()).size(), needed.size()) << where << ": read up to " << end;
+      }
+      if (expected == page_order::singly && before != 0) {
+        EXPECT_EQ(all.size(), before) << where << ": visits have asked for all before " << end;
+      }
+      for (std::int64_t i = 0; i < visits; ++i) pages.ask_some();
+      if (expected == page_order::in_bursts) continue;
+      std::vector<std::uintptr_t> places = all;
+      const std::int64_t page = order.values.pitch.token < gqa::memory_page_bytes
+                                    ? gqa::memory_page_bytes / order.values.pitch.token
+                                    : 1;  // tokens
+      const interval near{positions.begin, std::min(end + gqa::round_up(32 * page, 128) + page, positions.end)};
+      for (const bool keys : {true, false}) taken_out(places, pages_of(cache, heads, dim, keys, near));
+      EXPECT_TRUE(places.empty()) << where << ": none far beyond " << end;
+    }
+    asked = nullptr;
+    for (const bool keys : {true, false}) {
+      const auto there = pages_of(cache, heads, dim, keys, positions);
+      const auto found = taken_out(all, there);
+      EXPECT_EQ(sorted(found), sorted(there)) << where << ": each once";
+      EXPECT_EQ(found == there, expected == page_order::singly) << where << ": in order, or every eighth first";
+    }
+    EXPECT_TRUE(all.empty()) << where << ": nothing else";
+  });
+}
+
+TEST(PagePrefetch, EachMemoryPageIsAskedForOnceInTime) {
+  constexpr page_order singly = page_order::singly, in_bursts = page_order::in_bursts;
+  constexpr cache_kind token_major{order::token_major}, head_major{order::head_major}, tiled{order::tiled};
+  for (const page_order how : {singly, in_bursts}) {
+    expect_asked_in_time<gqa::bf16>(8, 8, 128, token_major, {0, tokens}, how, how);
+    expect_asked_in_time<gqa::bf16>(8, 8, 128, token_major, {98, tokens - 30}, how, how);
+    expect_asked_in_time<gqa::bf16>(1, 1, 128, token_major, {0, tokens}, how, how);
+    expect_asked_in_time<float>(32, 32, 128, token_major, {0, tokens}, how, how);
+    expect_asked_in_time<gqa::bf16>(2, 1, 128, head_major, {0, tokens}, how, how);
+    expect_asked_in_time<gqa::bf16>(2, 1, 128, tiled, {0, tokens}, how, how);
+    // Pages of a cache: as long as 16 memory pages, wherever in one the walk begins, or not.
+    for (const std::int64_t begin : {0, 90, 98, 126})
+      expect_asked_in_time<gqa::bf16>(8, 8, 128, {order::token_major, 128}, {begin, tokens}, how, how);
+    expect_asked_in_time<gqa::bf16>(8, 8, 128, {order::token_major, 16}, {0, tokens}, how, in_bursts);
+    expect_asked_in_time<gqa::bf16>(4, 4, 128, {order::head_major, 16}, {0, tokens}, how, in_bursts);
+    expect_asked_in_time<gqa::bf16>(4, 4, 64, {order::head_major, 16}, {0, tokens}, how, in_bursts);  // half a page
+  }
+}
+
+// What runs of the operator ask for: every page, or none.
+template <class T>
+void expect_asked_by_run(std::int64_t q_heads, std::int64_t kv_heads, const cache_kind& kind, gqa::isa target,
+                         page_order how) {
   constexpr std::int64_t dim = 128;
   recipe r;
   r.spec.heads = {q_heads, kv_heads};
@@ -74,50 +188,32 @@ void expect_each_page_once(std::int64_t q_heads, std::int64_t kv_heads, const ca
   asked = &all;
   (void)run_as<gqa::types<float, T, T, float>>(p, p.spec, cache, m, gqa::sequential_executor{});
   asked = nullptr;
-
-  const std::string where = kind.name() + ", " + std::to_string(q_heads) + "/" + std::to_string(kv_heads) +
-                            (sizeof(T) == 4 ? ", f32, " : ", 16 bits, ") + gqa::name(target);
   for (const bool keys : {true, false}) {
-    const void* first = keys ? static_cast<const void*>(cache.k()) : cache.v();
-    const std::set<std::int64_t> pages = pages_of(cache, kv_heads, dim, keys);
-    std::vector<std::int64_t> of_these;
-    for (const std::uintptr_t place : all)
-      if (const std::int64_t page = page_of(place, first); pages.count(page) != 0) of_these.push_back(page);
-    const std::set<std::int64_t> distinct(of_these.begin(), of_these.end());
-    EXPECT_EQ(of_these.size(), distinct.size()) << where << ": none twice";
-    EXPECT_EQ(distinct.size(), how == page_order::none ? 0 : pages.size()) << where << ": all or none";
-    if (kind.page_size != 0 || kind.inside == order::head_major) continue;
-    EXPECT_EQ(std::is_sorted(of_these.begin(), of_these.end()), how != page_order::in_bursts)
-        << where << ": one by one, in the order they lie; in bursts, every eighth first";
+    const auto there = pages_of(cache, kv_heads, dim, keys, {0, tokens});
+    const auto found = taken_out(all, there);
+    const std::string where = kind.name() + ", " + std::to_string(q_heads) + "/" + std::to_string(kv_heads) +
+                              (sizeof(T) == 4 ? ", f32, " : ", 16 bits, ") + gqa::name(target);
+    EXPECT_EQ(sorted(found), how == page_order::none ? std::vector<std::uintptr_t>{} : sorted(there)) << where;
+    EXPECT_EQ(found == there, how == page_order::singly) << where << ": in order, or every eighth first";
   }
+  EXPECT_TRUE(all.empty());
 }
 
-TEST(PagePrefetch, EachMemoryPageIsAskedForOnce) {
-  constexpr cache_kind token_major{order::token_major}, head_major{order::head_major}, tiled{order::tiled};
+TEST(PagePrefetch, RunsAskAsTheirReadingOrderSays) {
+  constexpr cache_kind token_major{order::token_major}, tiled{order::tiled};
   processor = &zen4;
   for (const gqa::isa target : gqa::all_isas) {
     if (!gqa::is_supported(target)) continue;
-    for (const std::int64_t group : {2, 4, 5}) {
-      expect_each_page_once<gqa::bf16>(8 * group, 8, token_major, target, page_order::singly);
-      expect_each_page_once<gqa::bf16>(4 * group, 4, head_major, target, page_order::singly);
-      expect_each_page_once<gqa::bf16>(2 * group, 2, tiled, target, page_order::singly);
-      expect_each_page_once<float>(2 * group, 2, tiled, target, page_order::in_bursts);
-      expect_each_page_once<float>(8 * group, 8, token_major, target, page_order::in_bursts);
-    }
-    expect_each_page_once<gqa::bf16>(32, 32, token_major, target, page_order::singly);
-    expect_each_page_once<float>(32, 32, token_major, target, page_order::none);
-    expect_each_page_once<float>(4, 4, head_major, target, page_order::in_bursts);
-    for (const std::int64_t kv_heads : {1, 4}) {
-      expect_each_page_once<gqa::bf16>(8 * kv_heads, kv_heads, token_major, target, page_order::in_bursts);
-      expect_each_page_once<float>(32, kv_heads, token_major, target, page_order::in_bursts);
-    }
-    for (const std::int64_t page_size : {16, 128}) {
-      expect_each_page_once<gqa::bf16>(32, 8, {order::token_major, page_size}, target, page_order::singly);
-      expect_each_page_once<float>(32, 8, {order::token_major, page_size}, target, page_order::in_bursts);
-    }
+    expect_asked_by_run<gqa::bf16>(8, 2, token_major, target, page_order::singly);
+    expect_asked_by_run<gqa::bf16>(4, 1, tiled, target, page_order::singly);
+    expect_asked_by_run<gqa::bf16>(8, 8, token_major, target, page_order::singly);
+    expect_asked_by_run<gqa::bf16>(16, 2, token_major, target, page_order::in_bursts);
+    expect_asked_by_run<float>(8, 2, token_major, target, page_order::in_bursts);
+    expect_asked_by_run<float>(8, 8, token_major, target, page_order::none);
+    expect_asked_by_run<gqa::bf16>(8, 8, {order::token_major, 16}, target, page_order::none);
   }
   processor = &xeon;
-  expect_each_page_once<gqa::bf16>(32, 8, token_major, gqa::all_isas[0], page_order::none);
+  expect_asked_by_run<gqa::bf16>(8, 2, token_major, gqa::all_isas[0], page_order::none);
   processor = nullptr;
 }
 

@@ -302,7 +302,13 @@ TEST(ReadingOrder, MemoryPagesArePrefetchedWhereThatPays) {
     for (const std::int64_t rows : {1, 2, 5})
       for (const std::int64_t heads : {1, 8}) EXPECT_EQ(pages(heads, rows, 2, on), page_order::singly);
     for (const std::int64_t heads : {1, 8}) EXPECT_EQ(pages(heads, 4, 4, on), page_order::in_bursts) << "brief visits";
-    for (const std::int64_t element : {2, 4}) EXPECT_EQ(pages(4, 8, element, on), page_order::in_bursts);
+    for (const std::int64_t rows : {6, 8})
+      for (const std::int64_t element : {2, 4}) EXPECT_EQ(pages(4, rows, element, on), page_order::in_bursts);
+    const auto apart = [&](std::int64_t heads, std::int64_t rows) {
+      return order_of(interleaved(heads, rows, 2, 256, on)).pages_apart;
+    };
+    EXPECT_EQ(apart(8, 4), page_order::in_bursts) << "no order to see";
+    EXPECT_EQ(apart(8, 1), page_order::none);
   }
   for (const std::int64_t rows : {1, 4, 32})
     for (const std::int64_t heads : {1, 8}) EXPECT_EQ(pages(heads, rows, 2, of_xeon), page_order::none);

@@ -72,13 +72,15 @@ namespace bench {
 
 [[nodiscard]] inline std::int64_t available_memory() { return proc_kilobytes("/proc/meminfo", "MemAvailable"); }
 
+/// Bytes of this process that lie in huge pages.
+[[nodiscard]] inline std::int64_t huge_page_bytes() { return proc_kilobytes("/proc/self/smaps_rollup", "AnonHugePages"); }
+
 /// "madvise; 0 MiB of this process in huge pages"
 [[nodiscard]] inline std::string huge_page_state() {
   const std::string modes = first_line("/sys/kernel/mm/transparent_hugepage/enabled");  // "always [madvise] never"
   const std::size_t open = modes.find('['), close = modes.find(']');
   const std::string mode = open == std::string::npos ? "not available" : modes.substr(open + 1, close - open - 1);
-  return mode + "; " + std::to_string(proc_kilobytes("/proc/self/smaps_rollup", "AnonHugePages") >> 20) +
-         " MiB of this process in huge pages";
+  return mode + "; " + std::to_string(huge_page_bytes() >> 20) + " MiB of this process in huge pages";
 }
 
 /// Page faults without I/O, and seconds of processor time, of all threads so far.

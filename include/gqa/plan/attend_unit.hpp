@@ -169,7 +169,7 @@ class unit_walk {
     const reading_pace pace = order_.keys.within(b.run);
     for (std::int64_t c = b.begin; c < b.end; c += pace.step)
       for (std::int64_t h = 0; h < unit_.heads; ++h) {
-        pages_.visit();
+        pages_.ask_some();
         in_.kernels->score_dot({queries_.of(h), head_rows_, keys(pace, b, h, c, std::min(pace.step, b.end - c)),
                                 in_.head_dim, in_.scale, scores(h) + c, in_.processor.halves_registers,
                                 order_.in_turn});
@@ -198,7 +198,7 @@ class unit_walk {
           a.keys = {{reinterpret_cast<const char*>(work_.panels), offsets}, {}, n};
           k.score_panels(a);
         } else {
-          pages_.visit();
+          pages_.ask_some();
           a.keys = tiles(b, h, c, n);
           a.first_lines = order_.keys.prefetch == prefetch_order::of_use_by_pages;
           k.score_tiles(a);
@@ -279,7 +279,7 @@ class unit_walk {
                   std::int64_t n) noexcept {
     const kernel_table& k = *in_.kernels;
     if (first >= head_rows_) return;
-    pages_.visit();
+    pages_.ask_some();
     const std::int64_t row = h * head_rows_ + first;
     weigh_args a{s_ + row * block_keys + c,        head_rows_ - first, values(pace, b, h, c, n), in_.v_head_dim,
                  state_.o + row * state_.o_stride, state_.o_stride};

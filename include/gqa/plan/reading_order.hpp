@@ -80,7 +80,7 @@ struct reading_pace {
 /// How the memory pages that come next are asked for (page_prefetch.hpp).
 enum class page_order : std::uint8_t {
   none,
-  singly,    ///< in the order they lie, about one with each visit
+  singly,    ///< in the order they lie, some with each visit
   in_bursts  ///< many at a time
 };
 
@@ -88,7 +88,8 @@ struct reading_order {
   reading_pace keys, values;
   std::int64_t together = 1;  ///< blocks whose keys are all read before the first one's values
   bool in_turn = false;       ///< each key from end to end before the next
-  page_order pages = page_order::none;
+  /// Memory pages where a layout's runs hold many, and where they hold few, which lie apart.
+  page_order pages = page_order::none, pages_apart = page_order::none;
   /// Tokens of a walk's first block that are prefetched before anything is read (first_rows.hpp): keys of all heads,
   /// values of the first.
   std::int64_t first_keys = 0, first_values = 0;
@@ -199,12 +200,12 @@ struct unit_shape {
 }
 
 /// How memory pages are asked for, as measured. Asked for one by one, in order, a processor sees where that leads and
-/// translates ahead by itself; where it does not, each waits, and many at a time wait together. Visits of f32 are
-/// shorter than a translation, so that this goes one way or the other by chance; and a single row of f32 that reads
-/// several heads has so many pages open that it waits for several translations at once without being told to.
-[[nodiscard]] constexpr page_order page_order_of(const unit_shape& u) noexcept {
+/// translates ahead by itself; where it does not, each waits, and many at a time wait together. It sees it by chance
+/// where keys are f32, whose visits are shorter than a translation. A single row that reads several heads has so many
+/// pages open that it waits for several translations at once without being told to.
+[[nodiscard]] constexpr page_order page_order_of(const unit_shape& u, bool in_order) noexcept {
   if (!u.processor.prefetches_pages) return page_order::none;
-  if (u.k.element < 4 && u.rows <= rows_of_single_pages) return page_order::singly;
+  if (in_order && u.k.element < 4 && u.rows <= rows_of_single_pages) return page_order::singly;
   return u.rows == 1 && u.heads > 1 ? page_order::none : page_order::in_bursts;
 }
 
@@ -225,7 +226,8 @@ struct unit_shape {
   if (reading_binds(u.rows, u.v.element)) order.values.visits_on = visits_on(order.values, u);
   order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
-  order.pages = page_order_of(u);
+  order.pages = page_order_of(u, true);
+  order.pages_apart = page_order_of(u, false);
   if (!reading_binds(u.rows, u.k.element) && u.keys == key_order::rows && u.heads * u.k.row <= u.memory.largest_token)
     order.first_keys = tokens_within(2 * first_level_bytes, u.heads * u.k.row, row_group);
   if (!reading_binds(u.rows, u.v.element)) order.first_values = order.values.step;
