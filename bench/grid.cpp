@@ -19,7 +19,8 @@ struct settings {
 };
 
 bench::grid_result measure_cell(const bench::grid_cell& what, const settings& s) {
-  bench::grid_result r{what, {}, {}, 0, {}, 0, 0, 0, 0};
+  bench::grid_result r;
+  r.what = what;
   bench::measure_options options;
   options.burst_seconds = s.quick ? 0.02 : 0.04;
   options.attempts = s.quick ? 2 : 3;

@@ -23,6 +23,7 @@ inline void record_page(const void* p) {
 #include <set>
 #include <string>
 
+#include "support/cache_lines.hpp"
 #include "support/generate.hpp"
 #include "support/runner.hpp"
 
@@ -36,32 +37,22 @@ using gqa::detail::page_prefetch;
 
 constexpr std::int64_t tokens = 1536;
 
-// The memory pages of keys, or of values, at `positions`, in the order of tokens, those of each head by itself where
-// heads lie apart.
+// Where the memory pages of keys, or of values, at `positions` begin, counted from the first key or value; in the order
+// of tokens.
 template <class T>
 std::vector<std::uintptr_t> pages_of(const stored_cache<T, T>& cache, std::int64_t heads, std::int64_t dim, bool keys,
                                      interval positions) {
+  const auto first = reinterpret_cast<std::uintptr_t>(keys ? cache.k() : cache.v());
   std::vector<std::uintptr_t> pages;
   std::set<std::uintptr_t> seen;
-  const auto size = static_cast<std::int64_t>(sizeof(T));
-  const auto base = reinterpret_cast<std::uintptr_t>(keys ? static_cast<const void*>(cache.k()) : cache.v());
-  cache.visit([&](const auto& layout) {
-    const bool tiles = keys && layout.order() == gqa::key_order::tiles;
-    const std::int64_t head = keys ? layout.k_strides().head : layout.v_strides().head;
-    for (std::int64_t token = positions.begin; token < positions.end; ++token)
-      for (std::int64_t h = 0; h < heads; ++h) {
-        const gqa::kv_run run = layout.run_at(0, token);
-        const std::int64_t at = (tiles ? run.k - token % gqa::tile_tokens : keys ? run.k : run.v) + h * head;
-        for (std::int64_t i = 0; i < (tiles ? gqa::tile_tokens : 1) * dim; i += gqa::line_bytes / size) {
-          const std::uintptr_t page = static_cast<std::uintptr_t>((at + i) * size / gqa::memory_page_bytes);
-          if (seen.insert(page).second) pages.push_back(base + page * gqa::memory_page_bytes);
-        }
-      }
-  });
+  for (const std::uintptr_t line : lines_of(cache, heads, dim, keys, positions.begin, positions.end)) {
+    const std::uintptr_t page = line - (line - first) % gqa::memory_page_bytes;
+    if (seen.insert(page).second) pages.push_back(page);
+  }
   return pages;
 }
 
-// The same of `asked`: of each place, where its page begins, counted from the first key or value. Takes them out.
+// Takes out of `places` those in one of the pages, and returns where the page of each begins.
 std::vector<std::uintptr_t> taken_out(std::vector<std::uintptr_t>& places, const std::vector<std::uintptr_t>& pages) {
   std::vector<std::uintptr_t> taken, left;
   const std::set<std::uintptr_t> of(pages.begin(), pages.end());
@@ -80,14 +71,13 @@ std::vector<std::uintptr_t> sorted(std::vector<std::uintptr_t> x) {
   return x;
 }
 
-template <class T>
-stored_cache<T, T> cache_of(std::int64_t kv_heads, std::int64_t dim, const cache_kind& kind) {
+problem problem_of(std::int64_t q_heads, std::int64_t kv_heads, std::int64_t dim) {
   recipe r;
-  r.spec.heads = {kv_heads, kv_heads};
+  r.spec.heads = {q_heads, kv_heads};
   r.spec.dims = {dim, dim};
   r.q_len = 1;
   r.kv_len = tokens;
-  return stored_cache<T, T>(generate(r, 1), kind, 0, 0);
+  return generate(r, 1);
 }
 
 // A walk of `heads` heads together: before a block is read, its pages have been asked for and, one by one, not many
@@ -95,7 +85,7 @@ stored_cache<T, T> cache_of(std::int64_t kv_heads, std::int64_t dim, const cache
 template <class T>
 void expect_asked_in_time(std::int64_t kv_heads, std::int64_t heads, std::int64_t dim, const cache_kind& kind,
                           interval positions, page_order wanted, page_order expected) {
-  const stored_cache<T, T> cache = cache_of<T>(kv_heads, dim, kind);
+  const stored_cache<T, T> cache(problem_of(kv_heads, kv_heads, dim), kind, 0, 0);
   const auto size = static_cast<std::int64_t>(sizeof(T));
   cache.visit([&](const auto& layout) {
     const std::string where = kind.name() + ", " + std::to_string(heads) + " x " + std::to_string(dim) + ", from " +
@@ -174,12 +164,7 @@ template <class T>
 void expect_asked_by_run(std::int64_t q_heads, std::int64_t kv_heads, const cache_kind& kind, gqa::isa target,
                          page_order how) {
   constexpr std::int64_t dim = 128;
-  recipe r;
-  r.spec.heads = {q_heads, kv_heads};
-  r.spec.dims = {dim, dim};
-  r.q_len = 1;
-  r.kv_len = tokens;
-  const problem p = generate(r, 1);
+  const problem p = problem_of(q_heads, kv_heads, dim);
   manner m;
   m.cache = kind;
   m.target = target;

@@ -22,6 +22,7 @@ inline void record_prefetch(const void* p) {
 #include <string>
 #include <unordered_map>
 
+#include "support/cache_lines.hpp"
 #include "support/generate.hpp"
 #include "support/runner.hpp"
 
@@ -47,28 +48,6 @@ struct walk {
 };
 
 constexpr std::int64_t tokens = 384, lines_of_a_page = gqa::memory_page_bytes / line_bytes;
-
-// Where the lines of `heads` heads and of the tokens before `end_token` begin, counted from the first key or value: of
-// each row or, of keys in tiles, of 16 of them.
-template <class T>
-std::vector<std::uintptr_t> lines_of(const stored_cache<T, T>& cache, const walk& w, bool keys, std::int64_t heads,
-                                     std::int64_t end_token = tokens) {
-  std::vector<std::uintptr_t> lines;
-  cache.visit([&](const auto& layout) {
-    const std::int64_t together = keys && layout.order() == gqa::key_order::tiles ? gqa::tile_tokens : 1;
-    const std::int64_t head = keys ? layout.k_strides().head : layout.v_strides().head;
-    const auto size = static_cast<std::int64_t>(sizeof(T));
-    for (std::int64_t token = 0; token < end_token; token += together)
-      for (std::int64_t h = 0; h < heads; ++h) {
-        const gqa::kv_run run = layout.run_at(0, token);
-        const std::int64_t begin = ((keys ? run.k : run.v) + h * head) * size, end = begin + together * w.dim * size;
-        for (std::int64_t byte = begin - begin % line_bytes; byte < end; byte += line_bytes)
-          lines.push_back(reinterpret_cast<std::uintptr_t>(keys ? cache.k() : cache.v()) +
-                          static_cast<std::uintptr_t>(byte));
-      }
-  });
-  return lines;
-}
 
 // The order in which the units of a walk read.
 template <class T>
@@ -120,7 +99,7 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
 
   for (const bool keys : {true, false}) {
     std::unordered_map<std::uintptr_t, std::int64_t> times;
-    for (const std::uintptr_t line : lines_of<T>(cache, w, keys, w.kv_heads)) times[line] = 0;
+    for (const std::uintptr_t line : lines_of(cache, w.kv_heads, w.dim, keys, 0, tokens)) times[line] = 0;
     std::int64_t missing = 0, asked = 0;
     const auto first = reinterpret_cast<std::uintptr_t>(keys ? cache.k() : cache.v());
     for (const std::uintptr_t p : all)
@@ -138,7 +117,7 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
     EXPECT_EQ(lines, gqa::divide_up(tokens * w.kv_heads * w.dim * static_cast<std::int64_t>(sizeof(T)), line_bytes))
         << where;
     const std::int64_t first_tokens = keys ? reading.first_keys : reading.first_values;
-    for (const std::uintptr_t line : lines_of<T>(cache, w, keys, keys ? w.kv_heads : 1, first_tokens))
+    for (const std::uintptr_t line : lines_of(cache, keys ? w.kv_heads : 1, w.dim, keys, 0, first_tokens))
       EXPECT_GT(times[line], 0) << where << ": of the first tokens, as soon as a walk starts";
     const lines_left left = left_to_hardware(w, keys, reading);
     if (left == lines_left::all) {
