@@ -129,38 +129,38 @@ GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask
   }
 }
 
-/// R rows from `row` on. Keys stand side by side unless each is to be read from end to end before the next. A single
-/// row comes here only where keys are unevenly spaced or end inside a step.
-template <element E, int R, class V, bool OneTile>
-GQA_INLINE void dot_rows_in(const score_args& a, std::int64_t row, key_mask fetch) {
-  constexpr bool ByLine = OneTile && R > 1;
-  const float* q = a.q + row * padded(a.dim);
-  float* s = a.s + row * block_keys;
+/// R rows whose keys end with a step. Keys stand side by side unless each is to be read from end to end before the
+/// next, which is for rows that reading binds.
+template <element E, int R, class V, bool ByLine>
+GQA_INLINE void dot_even_rows(const score_args& a, const float* q, float* s, key_mask fetch) {
   constexpr int C = keys_at_once<R, V>();
-  if (a.dim % score_lanes != 0) dot_tile<E, R, V, 1, false, false>(a, q, s, fetch);
-  else if (C == 1 || a.in_turn) dot_tile<E, R, V, 1, true, ByLine>(a, q, s, fetch);
+  if (C == 1 || (R <= size_of<E> && a.in_turn)) dot_tile<E, R, V, 1, true, ByLine>(a, q, s, fetch);
   else dot_tile<E, R, V, C, true, ByLine>(a, q, s, fetch);
 }
 
-/// From 4 rows on, rows share registers; where a register takes as long as two halves, only 8 do, since all that
-/// sharing then saves is instructions.
-template <element E, int R, bool OneTile>
+/// R rows from `row` on. From 4 on, rows share registers; where a register takes as long as two halves, only 8 do,
+/// since all that sharing then saves is instructions. Unless ByLine, tiles of 5 to 7 rows are rare.
+template <element E, int R, bool ByLine>
 GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, key_mask fetch) {
-  if constexpr (rows_in_vec > 1 && R >= 8) dot_rows_in<E, R, rows_vec, OneTile>(a, row, fetch);
-  else if constexpr (rows_in_vec > 1 && R >= 4)
-    a.halves_registers ? dot_rows_in<E, R, vec8, OneTile>(a, row, fetch)
-                       : dot_rows_in<E, R, rows_vec, OneTile>(a, row, fetch);
-  else dot_rows_in<E, R, vec8, OneTile>(a, row, fetch);
+  constexpr bool share = rows_in_vec > 1 && (R == 4 || R == 8 || (R > 4 && ByLine));
+  const float* q = a.q + row * padded(a.dim);
+  float* s = a.s + row * block_keys;
+  if constexpr (!ByLine)
+    if (a.dim % score_lanes != 0) return dot_tile<E, R, vec8, 1, false, false>(a, q, s, fetch);
+  if constexpr (share)
+    if (R == 8 || !a.halves_registers) return dot_even_rows<E, R, rows_vec, ByLine>(a, q, s, fetch);
+  if constexpr (!share || R < 8) dot_even_rows<E, R, vec8, ByLine>(a, q, s, fetch);
 }
 
-/// Up to so many rows prefetch line by line: measured.
+/// Up to so many rows, from 2 on, prefetch line by line: measured.
 template <element E>
 constexpr int rows_by_line() {
   if (width == 16) return 8;
-  return E == element::f32 ? 4 : 0;
+  return width == 8 && E == element::f32 ? 4 : 0;
 }
 
-/// n rows from `row` on. Not inlined: in one large function, registers would not do.
+/// n rows from `row` on. Not inlined: in one large function, registers would not do. A single row comes here only where
+/// keys are unevenly spaced or end inside a step.
 template <element E, bool ByLine>
 GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, key_mask fetch) noexcept {
   static_assert(dot_rows.each <= dot_rows.alone && dot_rows.alone <= 8);
@@ -181,18 +181,20 @@ GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n
     case 4: dot_rows_of<E, 4, ByLine>(a, row, fetch); break;
     case 3: dot_rows_of<E, 3, ByLine>(a, row, fetch); break;
     case 2: dot_rows_of<E, 2, ByLine>(a, row, fetch); break;
-    default: dot_rows_of<E, 1, ByLine>(a, row, fetch);
+    default:
+      if constexpr (!ByLine) dot_rows_of<E, 1, false>(a, row, fetch);
   }
 }
 
-/// A single tile of few rows prefetches line by line where keys are evenly spaced: it waits for little else.
+/// A single tile of few rows prefetches line by line where keys are evenly spaced and end with a step: it waits for
+/// little else.
 template <element E>
 GQA_ENTRY void score_dot(const score_args& a) noexcept {
   static_assert(rows_by_line<E>() <= dot_rows.alone);
-  if (a.rows == 1 && a.keys.stride != 0 && a.dim % score_lanes == 0) return score_row<E>(a);
+  const bool even = a.keys.stride != 0 && a.dim % score_lanes == 0;
+  if (a.rows == 1 && even) return score_row<E>(a);
   if constexpr (rows_by_line<E>() > 0)
-    if (a.rows <= rows_by_line<E>() && a.keys.stride != 0)
-      return dot_rows_at<E, true>(a, 0, a.rows, keys_of_tile(0, 1));
+    if (a.rows <= rows_by_line<E>() && even) return dot_rows_at<E, true>(a, 0, a.rows, keys_of_tile(0, 1));
   int tiles = 0;
   for (std::int64_t row = 0; row < a.rows; row += dot_tile_rows(a.rows, row, dot_rows)) ++tiles;
   int tile = 0;

@@ -153,7 +153,9 @@ GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, int tile, std:
   // A share has 5 rows or more (weigh), of which tiles of 6 or more never leave 1 or 2; those of 4 x 3 leave none.
   static_assert(row_tile == 4 || row_tile >= 6);
   constexpr int least = C > 1 && F == fetch::share && row_tile > 4 ? 3 : 1;
-  constexpr int next = C > 1 ? (R > 8 ? 8 : R - 1) : R > 4 ? 4 : R / (Partial ? 4 : 2);  // few for the last columns
+  // Few sizes for the last columns, and where values are packed, which is for so many rows that the last weigh little.
+  constexpr bool few = C == 1 || F == fetch::none;
+  constexpr int next = R > 8 && C > 1 ? 8 : !few ? R - 1 : R > 4 ? 4 : R / (Partial ? 4 : 2);
   if constexpr (next >= least) weigh_rows<E, next, C, Partial, F>(a, row, tile, column);
 }
 
