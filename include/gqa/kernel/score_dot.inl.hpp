@@ -88,9 +88,10 @@ GQA_INLINE key_mask keys_of_tile(int tile, int tiles) {
 }
 
 /// R rows x all keys, C of them side by side. What goes with a key of `fetch` is prefetched before it is read or, if
-/// ByLine, where keys are evenly spaced, with every key as it is read.
+/// ByLine, where keys are evenly spaced, with every key as it is read. Not inlined: the tiles of all sizes in one large
+/// function compile in half again the time.
 template <element E, int R, class V, int C, bool Even, bool ByLine>
-GQA_INLINE void dot_tile(const score_args& a, const float* q, float* s, key_mask fetch) {
+GQA_ENTRY void dot_tile(const score_args& a, const float* q, float* s, key_mask fetch) noexcept {
   constexpr int vectors = dot_vectors<R, V>, rows = (int)(sizeof(V) / sizeof(vec8));
   constexpr int at_once = C > 2 ? C : 2;  // keys whose sums wait for each other
   const std::int64_t ahead_stride = a.keys.ahead.stride;
@@ -159,10 +160,9 @@ constexpr int rows_by_line() {
   return width == 8 && E == element::f32 ? 4 : 0;
 }
 
-/// n rows from `row` on. Not inlined: in one large function, registers would not do. A single row comes here only where
-/// keys are unevenly spaced or end inside a step.
+/// n rows from `row` on. A single row comes here only where keys are unevenly spaced or end inside a step.
 template <element E, bool ByLine>
-GQA_ENTRY void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, key_mask fetch) noexcept {
+GQA_INLINE void dot_rows_at(const score_args& a, std::int64_t row, std::int64_t n, key_mask fetch) {
   static_assert(dot_rows.each <= dot_rows.alone && dot_rows.alone <= 8);
   constexpr std::int64_t most = ByLine ? rows_by_line<E>() : dot_rows.alone;
   switch (n) {

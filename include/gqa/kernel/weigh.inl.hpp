@@ -121,9 +121,10 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, int tile, std::i
   }
 }
 
+/// R rows against C vectors of all values. Not inlined, as dot_tile.
 template <element E, int R, int C, bool Partial, fetch F>
-GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, int tile, std::int64_t column, std::int64_t elements,
-                           float* o) {
+GQA_ENTRY void weigh_tile(const weigh_args& a, const float* p, int tile, std::int64_t column, std::int64_t elements,
+                          float* o) noexcept {
   vec acc[R * C];
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
