@@ -30,19 +30,31 @@ GQA_INLINE ivec vtoint(vec x) { return (ivec)_mm256_cvttps_epi32(x); }
 GQA_INLINE ivec vshift(ivec x) { return (ivec)_mm256_slli_epi32((__m256i)x, 23); }  // x << 23
 GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 
-template <element E, neighbour = neighbour::none>
-GQA_INLINE vec8 widen8(const char* p) {
+// Bytes that shift bf16 into place: of 8 elements in both halves of a register, the lower half takes the first 4.
+alignas(32) inline constexpr std::int32_t upper_halves[8] = {0x0100ffff, 0x0302ffff, 0x0504ffff, 0x0706ffff,
+                                                             0x0908ffff, 0x0b0affff, 0x0d0cffff, 0x0f0effff};
+
+/// Tight: no register is left for constants. GCC would rather keep one and put a sum into memory.
+template <element E, bool Tight = false>
+GQA_INLINE vec widen(const char* p) {
   if constexpr (E == element::f32) return _mm256_loadu_ps((const float*)p);
   if constexpr (E == element::f16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
-  if constexpr (E == element::bf16) {  // both halves get all 8, and each shifts its 4 into place: one operation a load
-    const __m256i high = _mm256_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7,  //
-                                          -1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15);
-    return (vec8)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)p)), high);
+  if constexpr (E == element::bf16) {  // one operation a load
+    const __m256i* places = (const __m256i*)upper_halves;
+    __m256i x = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)p));
+    if constexpr (Tight) asm("vpshufb %1, %0, %0" : "+x"(x) : "m"(*places));
+    else x = _mm256_shuffle_epi8(x, *places);
+    return (vec)x;
   }
 }
-template <element E>
-GQA_INLINE vec widen(const char* p) {
-  return widen8<E>(p);
+template <element E, neighbour = neighbour::none>
+GQA_INLINE vec8 widen8(const char* p) {
+  return widen<E>(p);
 }
 
-#include "vec_in_order.inl.hpp"
+GQA_INLINE vec evens(vec a, vec b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14); }
+GQA_INLINE vec odds(vec a, vec b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15); }
+GQA_INLINE vec zip_low(vec a, vec b) { return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+GQA_INLINE vec zip_high(vec a, vec b) { return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+
+#include "vec_apart.inl.hpp"

@@ -41,7 +41,7 @@ GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 // leaves zeros in the lower.
 inline constexpr std::int32_t upper_half = 1 << 16;
 
-template <element E>
+template <element E, bool = false>
 GQA_INLINE vec widen(const char* p) {
   if constexpr (E == element::f32) return _mm512_loadu_ps((const float*)p);
   if constexpr (E == element::f16) return _mm512_maskz_cvtph_ps(every_lane, _mm256_loadu_si256((const __m256i*)p));
@@ -67,37 +67,21 @@ GQA_INLINE vec8 widen8(const char* p) {
   }
 }
 
-// Two vectors of elements, of bf16 the even ones and the odd ones: on Zen 4, a shift and a mask take what room shuffles
-// and multiplications leave.
-template <element E>
-GQA_INLINE void widen_apart(const char* p, vec& first, vec& second) {
-  if constexpr (E == element::bf16) {
-    const __m512i x = _mm512_loadu_si512(p);
-    first = (vec)_mm512_maskz_slli_epi32(every_lane, x, 16);
-    second = vand((vec)x, viset((std::int32_t)0xffff0000));
-  } else {
-    first = widen<E>(p);
-    second = widen<E>(p + width * size_of<E>);
-  }
+GQA_INLINE vec evens(vec a, vec b) {
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
 }
-template <element E>
-GQA_INLINE void take_apart(vec& first, vec& second) {
-  if constexpr (E == element::bf16) {
-    const vec a = first, b = second;
-    first = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    second = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-  }
+GQA_INLINE vec odds(vec a, vec b) {
+  return __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
 }
-template <element E>
-GQA_INLINE void put_together(vec& first, vec& second) {
-  if constexpr (E == element::bf16) {
-    const vec even = first, odd = second;
-    first = __builtin_shufflevector(even, odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    second = __builtin_shufflevector(even, odd, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-  }
+GQA_INLINE vec zip_low(vec a, vec b) {
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+GQA_INLINE vec zip_high(vec a, vec b) {
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
 #include "vec8_twice.inl.hpp"
+#include "vec_apart.inl.hpp"
 
 GQA_INLINE rows_vec fma8(rows_vec a, rows_vec b, rows_vec c) { return vfma(a, b, c); }
 GQA_INLINE rows_vec hold8(rows_vec x) {

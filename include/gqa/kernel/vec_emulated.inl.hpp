@@ -74,7 +74,7 @@ GQA_INLINE V widen_as(const char* p) {
   for (int i = 0; i < n; ++i) x[i] = widen_one<E>(p + i * size_of<E>);
   return load_as<V>(x);
 }
-template <element E>
+template <element E, bool = false>
 GQA_INLINE vec widen(const char* p) {
   return widen_as<E, vec>(p);
 }

@@ -35,25 +35,32 @@ GQA_INLINE void prefetch_value(const char* v, const char* ahead, std::int64_t be
 /// Whether a tile takes its columns in pairs as they widen best, out of order, for which it takes its sums apart and
 /// puts them together in the end: measured.
 template <int R, int C>
-inline constexpr bool apart = C % 2 == 0 && (R < 4 || C == 2);
+inline constexpr bool apart = C % 2 == 0 && (R == 1 || (width == 16 && (R < 4 || C == 2)));
 
-/// acc[r * C + c] += p[r] * vector c of the value at v; of its last `elements`, where it is partial.
+/// acc[r * C + c] += p[r] * vector c of the value at v; of its last `elements`, where it is partial. A single row uses
+/// each vector as soon as it is widened, with registers for few of them.
 template <element E, int R, int C, bool Partial>
 GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements, vec* acc) {
   static_assert(!Partial || C == 1);
-  vec x[C];
-  if constexpr (apart<R, C>) {
-    GQA_UNROLL(4)
-    for (int c = 0; c < C; c += 2) widen_apart<E>(v + c * width * size_of<E>, x[c], x[c + 1]);
-  } else {
-    GQA_UNROLL(8)
-    for (int c = 0; c < C; ++c) x[c] = Partial ? widen_partial<E>(v, elements) : widen<E>(v + c * width * size_of<E>);
-  }
-  GQA_UNROLL(16)
-  for (int r = 0; r < R; ++r) {
-    const vec y = vset(p[r * block_keys]);
-    GQA_UNROLL(8)
-    for (int c = 0; c < C; ++c) acc[r * C + c] = vfma(y, x[c], acc[r * C + c]);
+  constexpr bool tight = R * C + C + 2 > panel_registers;
+  constexpr int n = R > 1 ? C : C % 2 == 0 ? 2 : 1;
+  GQA_UNROLL(4)
+  for (int i = 0; i < C; i += n) {
+    vec x[n];
+    if constexpr (apart<R, C>) {
+      GQA_UNROLL(4)
+      for (int c = 0; c < n; c += 2) widen_apart<E>(v + (i + c) * width * size_of<E>, x[c], x[c + 1]);
+    } else {
+      GQA_UNROLL(8)
+      for (int c = 0; c < n; ++c)
+        x[c] = Partial ? widen_partial<E>(v, elements) : widen<E, tight>(v + (i + c) * width * size_of<E>);
+    }
+    GQA_UNROLL(16)
+    for (int r = 0; r < R; ++r) {
+      const vec y = vset(p[r * block_keys]);
+      GQA_UNROLL(8)
+      for (int c = 0; c < n; ++c) acc[r * C + i + c] = vfma(y, x[c], acc[r * C + i + c]);
+    }
   }
 }
 
@@ -68,7 +75,7 @@ enum class fetch {
 template <element E, int R, int C, fetch F>
 constexpr int values_at_once() {
   if (F == fetch::all) return E != element::f32 && R > 2 && R * C <= 8 ? 2 : 1;
-  return R * C + (E == element::f32 ? 0 : 1) <= 2 * row_tile ? 2 : 1;
+  return R * C + (E == element::f32 ? 0 : C / 2 + 1) <= 2 * row_tile ? 2 : 1;
 }
 
 /// The values of one run, weighed by p[0], p[1], ... Of what is `ahead`, one value's part is prefetched with each or,
@@ -121,10 +128,10 @@ GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, int tile, std::i
   }
 }
 
-/// R rows against C vectors of all values. Not inlined, as dot_tile.
+/// R rows against C vectors of all values.
 template <element E, int R, int C, bool Partial, fetch F>
-GQA_ENTRY void weigh_tile(const weigh_args& a, const float* p, int tile, std::int64_t column, std::int64_t elements,
-                          float* o) noexcept {
+GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, int tile, std::int64_t column, std::int64_t elements,
+                           float* o) {
   vec acc[R * C];
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
@@ -168,9 +175,9 @@ GQA_INLINE bool takes(std::int64_t columns) {
 }
 
 /// Tiles of rows_of_three x 3 vectors where columns suffice, as measured: of 8 rows whatever their number, of 4 where
-/// it is a multiple, of 16-bit values.
+/// it is a multiple, of 16-bit values. Not inlined, as dot_tile.
 template <element E, fetch F>
-GQA_INLINE void weigh_many(const weigh_args& a) {
+GQA_ENTRY void weigh_many(const weigh_args& a) noexcept {
   std::int64_t column = 0;
   if constexpr (rows_of_three == 8 || (rows_of_three == 4 && E != element::f32))
     if (rows_of_three == 8 || a.rows % 4 == 0)
@@ -180,9 +187,9 @@ GQA_INLINE void weigh_many(const weigh_args& a) {
   if (column < a.dim) weigh_rows<E, 4, 1, true, F>(a, 0, 0, column);
 }
 
-/// R rows: a single one in the widest tiles, more in those of few_vectors.
+/// R rows: a single one in the widest tiles, more in those of few_vectors. Not inlined, as dot_tile.
 template <element E, int R, fetch F = fetch::all>
-GQA_INLINE void weigh_few(const weigh_args& a) {
+GQA_ENTRY void weigh_few(const weigh_args& a) noexcept {
   constexpr int C = R == 1 ? value_vectors : few_vectors<E, R>();
   const float* p = a.p;
   float* o = a.o;
