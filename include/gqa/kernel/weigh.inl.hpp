@@ -13,7 +13,7 @@ constexpr int few_vectors() {
   if (width == 16) return E == element::f32 && R != 3 ? 2 : 4;
   if (width == 8 && R == 2) return 4;
   if (width == 8 && R == 3) return E == element::f32 ? 4 : 3;
-  if (width == 8) return E == element::bf16 ? 2 : 3;
+  if (width == 8) return 3;
   return 2;
 }
 
