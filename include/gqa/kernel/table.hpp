@@ -77,7 +77,8 @@ struct score_args {
   float scale;
   float* s;                       ///< at the first of these columns
   bool halves_registers = false;  ///< processor_traits
-  /// dot: read each key from end to end before the next; heeded by up to as many rows as an element has bytes.
+  /// dot: read each key from end to end before the next; heeded by tiles of up to as many rows as an
+  /// element has bytes.
   bool in_turn = false;
   /// tiles: one by one, asking for the first line only of each that is ahead, and of each memory page in it.
   bool first_lines = false;

@@ -34,15 +34,16 @@ GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 alignas(32) inline constexpr std::int32_t upper_halves[8] = {0x0100ffff, 0x0302ffff, 0x0504ffff, 0x0706ffff,
                                                              0x0908ffff, 0x0b0affff, 0x0d0cffff, 0x0f0effff};
 
-/// Tight: no register is left for constants. GCC would rather keep one and put a sum into memory.
-template <element E, bool Tight = false>
+/// Beside so many busy registers: where none is left for a constant, GCC would rather keep it there and put a sum into
+/// memory.
+template <element E, int Busy = 0>
 GQA_INLINE vec widen(const char* p) {
   if constexpr (E == element::f32) return _mm256_loadu_ps((const float*)p);
   if constexpr (E == element::f16) return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
   if constexpr (E == element::bf16) {  // one operation a load
     const __m256i* places = (const __m256i*)upper_halves;
     __m256i x = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)p));
-    if constexpr (Tight) asm("vpshufb %1, %0, %0" : "+x"(x) : "m"(*places));
+    if constexpr (Busy >= 16) asm("vpshufb {%1, %0, %0|%0, %0, %1}" : "+x"(x) : "m"(*places));
     else x = _mm256_shuffle_epi8(x, *places);
     return (vec)x;
   }

@@ -41,7 +41,7 @@ GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 // leaves zeros in the lower.
 inline constexpr std::int32_t upper_half = 1 << 16;
 
-template <element E, bool = false>
+template <element E, int = 0>
 GQA_INLINE vec widen(const char* p) {
   if constexpr (E == element::f32) return _mm512_loadu_ps((const float*)p);
   if constexpr (E == element::f16) return _mm512_maskz_cvtph_ps(every_lane, _mm256_loadu_si256((const __m256i*)p));

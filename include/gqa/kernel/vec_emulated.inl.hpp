@@ -74,7 +74,7 @@ GQA_INLINE V widen_as(const char* p) {
   for (int i = 0; i < n; ++i) x[i] = widen_one<E>(p + i * size_of<E>);
   return load_as<V>(x);
 }
-template <element E, bool = false>
+template <element E, int = 0>
 GQA_INLINE vec widen(const char* p) {
   return widen_as<E, vec>(p);
 }
@@ -87,7 +87,7 @@ GQA_INLINE void widen_key(const char* k, rows_vec& x) {
   repeat_key(widen8<E>(k), x);
 }
 
-/// Even elements, then odd ones, as AVX-512 takes those of bf16.
+/// Even elements, then odd ones, as AVX2 and AVX-512 take those of bf16.
 template <element E>
 GQA_INLINE void widen_apart(const char* p, vec& even, vec& odd) {
   float x[2][width];

@@ -27,7 +27,7 @@ GQA_INLINE ivec vtoint(vec x) { return vcvtq_s32_f32(x); }
 GQA_INLINE ivec vshift(ivec x) { return vshlq_n_s32(x, 23); }
 GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 
-template <element E, bool = false>
+template <element E, int = 0>
 GQA_INLINE vec widen(const char* p) {
   if constexpr (E == element::f32) return vld1q_f32((const float*)p);
   if constexpr (E == element::f16) return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const std::uint16_t*)p)));

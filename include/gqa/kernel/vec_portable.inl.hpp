@@ -52,7 +52,7 @@ GQA_ENTRY vec widen_four(const char* p) {
   for (int i = 0; i < 4; ++i) x[i] = widen_one<E>(p + i * size_of<E>);
   return vload(x);
 }
-template <element E, bool = false>
+template <element E, int = 0>
 GQA_INLINE vec widen(const char* p) {
   if constexpr (E == element::f32) return vload((const float*)p);
   else return widen_four<E>(p);

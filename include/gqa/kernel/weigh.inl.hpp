@@ -11,9 +11,7 @@ inline constexpr std::int64_t value_columns = value_vectors * width;
 template <element E, int R>
 constexpr int few_vectors() {
   if (width == 16) return E == element::f32 && R != 3 ? 2 : 4;
-  if (width == 8 && R == 2) return 4;
-  if (width == 8 && R == 3) return E == element::f32 ? 4 : 3;
-  if (width == 8) return 3;
+  if (width == 8) return R == 2 || (R == 3 && E == element::f32) ? 4 : 3;
   return 2;
 }
 
@@ -38,11 +36,11 @@ template <int R, int C>
 inline constexpr bool apart = C % 2 == 0 && (R == 1 || (width == 16 && (R < 4 || C == 2)));
 
 /// acc[r * C + c] += p[r] * vector c of the value at v; of its last `elements`, where it is partial. A single row uses
-/// each vector as soon as it is widened, with registers for few of them.
+/// vectors as soon as they are widened, so that few registers hold them.
 template <element E, int R, int C, bool Partial>
 GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements, vec* acc) {
   static_assert(!Partial || C == 1);
-  constexpr bool tight = R * C + C + 2 > panel_registers;
+  constexpr int busy = R * C + C + 1;  // registers: sums, vectors and a weight
   constexpr int n = R > 1 ? C : C % 2 == 0 ? 2 : 1;
   GQA_UNROLL(4)
   for (int i = 0; i < C; i += n) {
@@ -53,7 +51,7 @@ GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements
     } else {
       GQA_UNROLL(8)
       for (int c = 0; c < n; ++c)
-        x[c] = Partial ? widen_partial<E>(v, elements) : widen<E, tight>(v + (i + c) * width * size_of<E>);
+        x[c] = Partial ? widen_partial<E>(v, elements) : widen<E, busy>(v + (i + c) * width * size_of<E>);
     }
     GQA_UNROLL(16)
     for (int r = 0; r < R; ++r) {
@@ -161,9 +159,8 @@ GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, int tile, std:
   // A share has 5 rows or more (weigh), of which tiles of 6 or more never leave 1 or 2; those of 4 x 3 leave none.
   static_assert(row_tile == 4 || row_tile >= 6);
   constexpr int least = C > 1 && F == fetch::share && row_tile > 4 ? 3 : 1;
-  // Few sizes for the last columns, and where values are packed, which is for so many rows that the last weigh little.
-  constexpr bool few = C == 1 || F == fetch::none;
-  constexpr int next = R > 8 && C > 1 ? 8 : !few ? R - 1 : R > 4 ? 4 : R / (Partial ? 4 : 2);
+  // Few sizes for the last columns, and fewer where values are packed, which is for many rows.
+  constexpr int next = C == 1 ? (R > 4 ? 4 : R / (Partial ? 4 : 2)) : R > 8 ? 8 : R > 4 && F == fetch::none ? 4 : R - 1;
   if constexpr (next >= least) weigh_rows<E, next, C, Partial, F>(a, row, tile, column);
 }
 
