@@ -134,9 +134,9 @@ GQA_ENTRY void dot_tile(const score_args& a, const float* q, float* s, key_mask 
 /// next, which is for rows that reading binds.
 template <element E, int R, class V, bool ByLine>
 GQA_INLINE void dot_even_rows(const score_args& a, const float* q, float* s, key_mask fetch) {
-  constexpr int C = keys_at_once<R, V>();
-  if (C == 1 || (R <= size_of<E> && a.in_turn)) dot_tile<E, R, V, 1, true, ByLine>(a, q, s, fetch);
-  else dot_tile<E, R, V, C, true, ByLine>(a, q, s, fetch);
+  if constexpr (R <= size_of<E>)
+    if (a.in_turn) return dot_tile<E, R, V, 1, true, ByLine>(a, q, s, fetch);
+  dot_tile<E, R, V, keys_at_once<R, V>(), true, ByLine>(a, q, s, fetch);
 }
 
 /// R rows from `row` on. From 4 on, rows share registers; where a register takes as long as two halves, only 8 do,

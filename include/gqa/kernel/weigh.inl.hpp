@@ -40,8 +40,8 @@ inline constexpr bool apart = C % 2 == 0 && (R == 1 || (width == 16 && (R < 4 ||
 template <element E, int R, int C, bool Partial>
 GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements, vec* acc) {
   static_assert(!Partial || C == 1);
-  constexpr int busy = R * C + C + 1;  // registers: sums, vectors and a weight
   constexpr int n = R > 1 ? C : C % 2 == 0 ? 2 : 1;
+  constexpr int busy = R * C + n + 1;  // registers: sums, vectors and a weight
   GQA_UNROLL(4)
   for (int i = 0; i < C; i += n) {
     vec x[n];
@@ -69,7 +69,8 @@ enum class fetch {
   none    // nothing: they are packed, others ask, or the hardware does
 };
 
-/// Values that a tile takes at once, as far as there are registers: measured.
+/// Values that a tile takes at once, as far as there are registers, of which compilers use more to widen 16 bits:
+/// measured.
 template <element E, int R, int C, fetch F>
 constexpr int values_at_once() {
   if (F == fetch::all) return E != element::f32 && R > 2 && R * C <= 8 ? 2 : 1;
@@ -149,6 +150,15 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, int tile, std::i
   }
 }
 
+/// Rows of the tiles that follow those of R: few sizes for the last columns, and fewer where values are packed, which
+/// is for many rows.
+template <int R, int C, bool Partial, fetch F>
+constexpr int smaller_tile() {
+  if (C == 1) return R > 4 ? 4 : R / (Partial ? 4 : 2);
+  if (R > 8) return 8;
+  return R > 4 && F == fetch::none ? 4 : R - 1;
+}
+
 /// The rows from `row` on against C vectors of each value, after `tile` tiles, in tiles of up to R rows. A large tile
 /// leaves at least three rows, or none: the chains of fewer would not hide their latency.
 template <element E, int R, int C, bool Partial, fetch F>
@@ -159,8 +169,7 @@ GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, int tile, std:
   // A share has 5 rows or more (weigh), of which tiles of 6 or more never leave 1 or 2; those of 4 x 3 leave none.
   static_assert(row_tile == 4 || row_tile >= 6);
   constexpr int least = C > 1 && F == fetch::share && row_tile > 4 ? 3 : 1;
-  // Few sizes for the last columns, and fewer where values are packed, which is for many rows.
-  constexpr int next = C == 1 ? (R > 4 ? 4 : R / (Partial ? 4 : 2)) : R > 8 ? 8 : R > 4 && F == fetch::none ? 4 : R - 1;
+  constexpr int next = smaller_tile<R, C, Partial, F>();
   if constexpr (next >= least) weigh_rows<E, next, C, Partial, F>(a, row, tile, column);
 }
 
