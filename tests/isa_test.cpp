@@ -167,11 +167,17 @@ TEST(processors, have_traits_of_their_own) {
     EXPECT_EQ(amd.asks_for_heads, target == isa::avx512);
     EXPECT_FALSE(amd.asks_for_one_head);
     EXPECT_TRUE(amd.follows_tiles);
+    EXPECT_TRUE(amd.memory_order);
+    EXPECT_TRUE(amd.in_turn);
+    EXPECT_EQ(amd.first_level_rows, 0);
     EXPECT_FALSE(intel.prefetches_pages);
     EXPECT_EQ(intel.bytes_ahead, 0);
     EXPECT_TRUE(intel.asks_for_heads);
     EXPECT_TRUE(intel.asks_for_one_head);
     EXPECT_FALSE(intel.follows_tiles);
+    EXPECT_EQ(intel.memory_order, target != isa::avx512);
+    EXPECT_EQ(intel.in_turn, target != isa::avx512);
+    EXPECT_EQ(intel.first_level_rows, target == isa::avx512 ? 4 : 1);
   }
 }
 

@@ -211,9 +211,10 @@ TEST(ReadingOrder, RowsThatTouchArePrefetchedInTheOrderOfMemoryOnce) {
           for (const std::int64_t bytes : {128, 320, 512, 1024, 2048}) {
             const reading_order order = order_of(interleaved(heads, rows, element, bytes, on));
             // The next tokens find room beside these.
-            const bool near = heads * bytes <= on.memory.largest_token && (rows > 1 || on.processor.asks_for_heads);
-            EXPECT_EQ(order.keys.follows_memory(), near);
-            EXPECT_EQ(order.values.follows_memory(), near && rows > on.memory.beside_rows && rows <= element);
+            const bool room = heads * bytes <= on.memory.largest_token && (rows > 1 || on.processor.asks_for_heads);
+            const bool pays = on.processor.memory_order && room;
+            EXPECT_EQ(order.keys.follows_memory(), pays);
+            EXPECT_EQ(order.values.follows_memory(), pays && rows > on.memory.beside_rows && rows <= element);
             for (const reading_pace& pace : {order.keys, order.values}) {
               if (!pace.follows_memory()) continue;
               const std::vector<int> once(static_cast<std::size_t>(pace.step * heads * bytes / line_bytes), 1);
@@ -229,9 +230,29 @@ TEST(ReadingOrder, ASingleRowIsPrefetchedWhereThatPays) {
   EXPECT_EQ(order_of(interleaved(8, 1, 2, 256, of_zen3)).keys.prefetch, prefetch_order::none) << "16 bits as well";
   for (const machine& on : {of_zen4, of_xeon}) {
     const reading_order all = order_of(interleaved(8, 1, 4, 512, on));
-    EXPECT_EQ(all.keys.prefetch, prefetch_order::of_memory_by_parts);
+    EXPECT_EQ(all.keys.prefetch,
+              on.processor.memory_order ? prefetch_order::of_memory_by_parts : prefetch_order::of_use);
     EXPECT_EQ(all.values.prefetch, prefetch_order::of_use);
   }
+}
+
+TEST(ReadingOrder, AProcessorThatLikesTheOrderOfUsePrefetchesIntoTheFirstLevelWhereReadingBinds) {
+  constexpr machine xeon_avx2{of_zen3.memory, traits_of(xeon, gqa::isa::avx2)};
+  for (const std::int64_t heads : {1, 2, 8, 32})
+    for (const std::int64_t element : {2, 4})
+      for (const std::int64_t rows : {1, 2, 3, 4, 5, 8}) {
+        const auto order = [&](const machine& on) {
+          return order_of(interleaved(heads, rows, element, 128 * element, on));
+        };
+        for (const machine& on : {of_zen3, of_zen4}) {
+          EXPECT_FALSE(order(on).keys.first_level);
+          EXPECT_FALSE(order(on).values.first_level);
+        }
+        EXPECT_EQ(order(of_xeon).keys.first_level, heads > 1 && rows <= element) << heads << " heads, " << rows;
+        EXPECT_EQ(order(of_xeon).values.first_level, heads > 1 && rows <= element) << heads << " heads, " << rows;
+        EXPECT_EQ(order(xeon_avx2).values.first_level, heads > 1 && rows == 1) << heads << " heads, " << rows;
+        EXPECT_FALSE(order(of_xeon).in_turn);
+      }
 }
 
 TEST(ReadingOrder, ASingleRowOfOneHeadIsLeftToHardwareThatFollowsIt) {

@@ -6,6 +6,13 @@ GQA_INLINE void prefetch(const char* p) { GQA_PREFETCH(p, 2); }
 /// Into the first: what comes at once.
 GQA_INLINE void prefetch_next(const char* p) { GQA_PREFETCH(p, 3); }
 
+/// What R rows of E prefetch (rows_ahead::first_level).
+template <element E, int R>
+GQA_INLINE void prefetch_for(const char* p, bool first_level) {
+  if (R <= size_of<E> && first_level) prefetch_next(p);
+  else prefetch(p);
+}
+
 /// The first n < 16 elements at p, zeros behind them.
 template <element E>
 GQA_INLINE void widen_tail(const char* p, std::int64_t n, float (&out)[16]) {
@@ -51,9 +58,11 @@ GQA_INLINE row_run run_from(const row_set& rows, std::int64_t i) {
 /// Whether more is to be prefetched than what is read anyway.
 GQA_INLINE bool reads_ahead(const row_set& rows) { return row(rows.ahead, 0) != row(rows, 0); }
 
-/// Prefetches all that goes with one row of so many bytes, from `p` on.
-GQA_INLINE void prefetch_row(const rows_ahead& ahead, const char* p, std::int64_t bytes) {
-  for (std::int64_t at = 0; at < bytes; at += line_bytes) prefetch(p + at * ahead.spread);
+/// Prefetches all that goes with one row of `dim` elements, which R rows read, from `p` on.
+template <element E, int R>
+GQA_INLINE void prefetch_row(const rows_ahead& ahead, const char* p, std::int64_t dim) {
+  for (std::int64_t at = 0; at < dim * size_of<E>; at += line_bytes)
+    prefetch_for<E, R>(p + at * ahead.spread, ahead.first_level);
 }
 
 /// Row i alone, a run of one.

@@ -123,24 +123,24 @@ namespace emulated4 {
 inline constexpr isa region_isa = isa::emulated4;
 inline constexpr dot_tiling dot_rows = {4, 4};
 inline constexpr memory_traits memory = {};
-inline constexpr int width = 4, row_tile = 6, rows_of_three = 0, dot_keys = 2, dot_sums = 8, unpacked_rows = 8,
-                     score_rows = 6, panel_registers = 24, widened_registers = 24;
+inline constexpr int width = 4, row_tile = 6, wide_rows = 0, wide_vectors = 0, dot_keys = 2, dot_sums = 8,
+                     unpacked_rows = 8, score_rows = 6, panel_registers = 24, widened_registers = 24;
 #include "kernels.inl.hpp"
 }  // namespace emulated4
 namespace emulated8 {
 inline constexpr isa region_isa = isa::emulated8;
 inline constexpr dot_tiling dot_rows = {6, 6};
 inline constexpr memory_traits memory = {};
-inline constexpr int width = 8, row_tile = 6, rows_of_three = 4, dot_keys = 2, dot_sums = 12, unpacked_rows = 48,
-                     score_rows = 6, panel_registers = 16, widened_registers = 12;
+inline constexpr int width = 8, row_tile = 6, wide_rows = 4, wide_vectors = 3, dot_keys = 2, dot_sums = 12,
+                     unpacked_rows = 48, score_rows = 6, panel_registers = 16, widened_registers = 12;
 #include "kernels.inl.hpp"
 }  // namespace emulated8
 namespace emulated16 {
 inline constexpr isa region_isa = isa::emulated16;
 inline constexpr dot_tiling dot_rows = {8, 8};
 inline constexpr memory_traits memory = {.largest_token = 32 * 1024, .beside_rows = 4};
-inline constexpr int width = 16, row_tile = 12, rows_of_three = 8, dot_keys = 4, dot_sums = 24, unpacked_rows = 64,
-                     score_rows = 6, panel_registers = 32, widened_registers = 32;
+inline constexpr int width = 16, row_tile = 12, wide_rows = 6, wide_vectors = 4, dot_keys = 4, dot_sums = 24,
+                     unpacked_rows = 64, score_rows = 6, panel_registers = 32, widened_registers = 32;
 #include "kernels.inl.hpp"
 }  // namespace emulated16
 GQA_NAMESPACE_END

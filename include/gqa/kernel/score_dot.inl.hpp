@@ -17,7 +17,7 @@ constexpr int keys_at_once() {
 }
 
 GQA_INLINE void load_rows(const float* q, int, vec8& x) { x = load8(q); }
-template <element E, neighbour N>
+template <element E, neighbour N, bool>
 GQA_INLINE void widen_key(const char* k, vec8& x) {
   x = widen8<E, N>(k);
 }
@@ -26,13 +26,13 @@ GQA_INLINE void store_rows(float* s, int, vec8 x) { store8(s, x); }
 
 /// acc[c][r] += products of 8 elements of q_r and those `at` bytes inside k_c, which have N beside them; of fewer,
 /// where fewer are `left`.
-template <element E, neighbour N, int R, int C, class V>
+template <element E, neighbour N, int R, int C, bool Whole, class V>
 GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, std::int64_t left, V* acc) {
   constexpr int vectors = dot_vectors<R, V>, rows = (int)(sizeof(V) / sizeof(vec8));
   V x[C];
   GQA_UNROLL(8)
   for (int c = 0; c < C; ++c) {
-    if (left >= 8) widen_key<E, N>(k[c] + at, x[c]);
+    if (left >= 8) widen_key<E, N, Whole>(k[c] + at, x[c]);
     else repeat_key(widen8_tail<E>(k[c] + at, left), x[c]);
   }
   GQA_UNROLL(8)
@@ -45,37 +45,43 @@ GQA_INLINE void dot_step(const float* q, const char* const* k, std::int64_t at, 
   }
 }
 
+/// One line for each of C keys: what goes with key 0 is at `p`.
+template <element E, int R, int C>
+GQA_INLINE void prefetch_lines(const char* p, const rows_ahead& next) {
+  GQA_UNROLL(8)
+  for (int c = 0; c < C; ++c) prefetch_for<E, R>(p + c * next.stride, next.first_level);
+}
+
 /// acc[c][r] = lanes of q_r . k_c, for C keys side by side from end to end. If ByLine, with each line of key c one is
-/// prefetched, `spread` apart, from ahead + c * stride on. q: [padded dim / 8][R][8]. Even: no key ends inside a step.
-template <element E, int R, int C, bool Even, bool ByLine, class V>
-GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const char* ahead, std::int64_t stride,
-                                  std::int64_t spread, std::int64_t dim, V* acc) {
+/// prefetched, apart as `next` says, from ahead + c * next.stride on. q: [padded dim / 8][R][8]. Even: no key ends
+/// inside a step.
+template <element E, int R, int C, bool Even, bool ByLine, bool Whole, class V>
+GQA_INLINE void dot_keys_together(const float* q, const char* const* k, const char* ahead, const rows_ahead& next,
+                                  std::int64_t dim, V* acc) {
   static_assert(!ByLine || Even);
   GQA_UNROLL(32)
   for (int i = 0; i < dot_vectors<R, V> * C; ++i) acc[i] = V{};
   constexpr int line_steps = (int)(line_bytes / (8 * size_of<E>));
   constexpr int at_once = ByLine ? line_steps : C == 1 ? 2 : 1;  // measured
   std::int64_t d = 0;
-  for (; d + 8 * at_once <= dim; d += 8 * at_once, q += 8 * at_once * R, ahead += spread * line_bytes) {
-    GQA_UNROLL(8)
-    for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
+  for (; d + 8 * at_once <= dim; d += 8 * at_once, q += 8 * at_once * R, ahead += next.spread * line_bytes) {
+    if (ByLine) prefetch_lines<E, R, C>(ahead, next);
     if constexpr (at_once == 1) {
-      dot_step<E, neighbour::none, R, C>(q, k, d * size_of<E>, 8, acc);
+      dot_step<E, neighbour::none, R, C, Whole>(q, k, d * size_of<E>, 8, acc);
     } else {
       GQA_UNROLL(4)
       for (int i = 0; i < at_once; i += 2) {
         const float* q_i = q + i * 8 * R;
-        dot_step<E, neighbour::next, R, C>(q_i, k, (d + i * 8) * size_of<E>, 8, acc);
-        dot_step<E, neighbour::previous, R, C>(q_i + 8 * R, k, (d + i * 8 + 8) * size_of<E>, 8, acc);
+        dot_step<E, neighbour::next, R, C, Whole>(q_i, k, (d + i * 8) * size_of<E>, 8, acc);
+        dot_step<E, neighbour::previous, R, C, Whole>(q_i + 8 * R, k, (d + i * 8 + 8) * size_of<E>, 8, acc);
       }
     }
   }
   if (at_once > 1 && d + 8 <= dim) {
-    GQA_UNROLL(8)
-    for (int c = 0; ByLine && c < C; ++c) prefetch(ahead + c * stride);
-    for (; d + 8 <= dim; d += 8, q += 8 * R) dot_step<E, neighbour::none, R, C>(q, k, d * size_of<E>, 8, acc);
+    if (ByLine) prefetch_lines<E, R, C>(ahead, next);
+    for (; d + 8 <= dim; d += 8, q += 8 * R) dot_step<E, neighbour::none, R, C, Whole>(q, k, d * size_of<E>, 8, acc);
   }
-  if (!Even && d < dim) dot_step<E, neighbour::none, R, C>(q, k, d * size_of<E>, dim - d, acc);
+  if (!Even && d < dim) dot_step<E, neighbour::none, R, C, Whole>(q, k, d * size_of<E>, dim - d, acc);
 }
 
 /// Which keys of a group of 8 bring what is prefetched with them: bit i, for key i. Of several tiles of query rows each
@@ -88,17 +94,18 @@ GQA_INLINE key_mask keys_of_tile(int tile, int tiles) {
 }
 
 /// R rows x all keys, C of them side by side. What goes with a key of `fetch` is prefetched before it is read or, if
-/// ByLine, where keys are evenly spaced, with every key as it is read. Not inlined: the tiles of all sizes in one large
-/// function compile in half again the time.
-template <element E, int R, class V, int C, bool Even, bool ByLine>
+/// ByLine, where keys are evenly spaced, with every key as it is read. Whole: of processors that do not halve
+/// registers, which widen some keys otherwise. Not inlined: the tiles of all sizes in one large function compile in
+/// half again the time.
+template <element E, int R, class V, int C, bool Even, bool ByLine, bool Whole>
 GQA_ENTRY void dot_tile(const score_args& a, const float* q, float* s, key_mask fetch) noexcept {
   constexpr int vectors = dot_vectors<R, V>, rows = (int)(sizeof(V) / sizeof(vec8));
   constexpr int at_once = C > 2 ? C : 2;  // keys whose sums wait for each other
-  const std::int64_t ahead_stride = a.keys.ahead.stride;
-  row_run next = run_from(a.keys, 0);
+  const rows_ahead next = a.keys.ahead;
+  row_run next_run = run_from(a.keys, 0);
   for (std::int64_t key = 0; key < a.keys.count; key += row_group) {
-    const row_run run = next;
-    if (key + row_group < a.keys.count) next = run_from(a.keys, key + row_group);  // early: what it looks up takes time
+    const row_run run = next_run;
+    if (key + row_group < a.keys.count) next_run = run_from(a.keys, key + row_group);  // early: looking up takes time
     V pairs[4 * vectors];
     V* sums = pairs;  // not an index: each sum would look its place up
     for (int c = 0; c < row_group; c += at_once, sums += at_once / 2 * vectors) {
@@ -109,10 +116,9 @@ GQA_ENTRY void dot_tile(const score_args& a, const float* q, float* s, key_mask 
         GQA_UNROLL(8)
         for (int j = 0; j < C; ++j) k[j] = ByLine ? run.row + (i + j) * a.keys.stride : row_of(a.keys, run, key, i + j);
         for (int j = 0; j < C; ++j)
-          if (!ByLine && (fetch >> (i + j) & 1))
-            prefetch_row(a.keys.ahead, row_at(a.keys, key + i + j).ahead, a.dim * size_of<E>);
-        dot_keys_together<E, R, C, Even, ByLine>(q, k, run.ahead + i * ahead_stride, ahead_stride, a.keys.ahead.spread,
-                                                 a.dim, acc + (i - c) * vectors);
+          if (!ByLine && (fetch >> (i + j) & 1)) prefetch_row<E, R>(next, row_at(a.keys, key + i + j).ahead, a.dim);
+        dot_keys_together<E, R, C, Even, ByLine, Whole>(q, k, run.ahead + i * next.stride, next, a.dim,
+                                                        acc + (i - c) * vectors);
       }
       GQA_UNROLL(4)
       for (int i = 0; i < at_once; i += 2) {
@@ -132,11 +138,11 @@ GQA_ENTRY void dot_tile(const score_args& a, const float* q, float* s, key_mask 
 
 /// R rows whose keys end with a step. Keys stand side by side unless each is to be read from end to end before the
 /// next, which is for rows that reading binds.
-template <element E, int R, class V, bool ByLine>
+template <element E, int R, class V, bool ByLine, bool Whole>
 GQA_INLINE void dot_even_rows(const score_args& a, const float* q, float* s, key_mask fetch) {
   if constexpr (R <= size_of<E>)
-    if (a.in_turn) return dot_tile<E, R, V, 1, true, ByLine>(a, q, s, fetch);
-  dot_tile<E, R, V, keys_at_once<R, V>(), true, ByLine>(a, q, s, fetch);
+    if (a.in_turn) return dot_tile<E, R, V, 1, true, ByLine, Whole>(a, q, s, fetch);
+  dot_tile<E, R, V, keys_at_once<R, V>(), true, ByLine, Whole>(a, q, s, fetch);
 }
 
 /// R rows from `row` on. From 4 on, rows share registers; where a register takes as long as two halves, only 8 do,
@@ -148,10 +154,13 @@ GQA_INLINE void dot_rows_of(const score_args& a, std::int64_t row, key_mask fetc
   const float* q = a.q + row * padded(a.dim);
   float* s = a.s + row * block_keys;
   if constexpr (!ByLine)
-    if (a.dim % score_lanes != 0) return dot_tile<E, R, vec8, 1, false, false>(a, q, s, fetch);
+    if (a.dim % score_lanes != 0) return dot_tile<E, R, vec8, 1, false, false, false>(a, q, s, fetch);
+  constexpr bool shuffles = E == element::bf16;  // widens otherwise where registers are whole
   if constexpr (share)
-    if (R == 8 || !a.halves_registers) return dot_even_rows<E, R, rows_vec, ByLine>(a, q, s, fetch);
-  if constexpr (!share || R < 8) dot_even_rows<E, R, vec8, ByLine>(a, q, s, fetch);
+    if (!a.halves_registers || (R == 8 && !shuffles))
+      return dot_even_rows<E, R, rows_vec, ByLine, true>(a, q, s, fetch);
+  if constexpr (share && R == 8 && shuffles) dot_even_rows<E, R, rows_vec, ByLine, false>(a, q, s, fetch);
+  else if constexpr (!share || R < 8) dot_even_rows<E, R, vec8, ByLine, false>(a, q, s, fetch);
 }
 
 /// Up to so many rows, from 2 on, prefetch line by line: measured, but for targets of 4 lanes, which compile sooner.

@@ -28,14 +28,15 @@ GQA_INLINE vec8 dot_whole_key(const float* q, const char* k, std::int64_t dim) {
 }
 
 /// acc[c] += the products of Steps times 8 elements of key c, of 8. If Fetch, each line of a key brings one, `spread`
-/// apart, from ahead + c * ahead_stride on.
+/// apart as `next` says, from ahead + c * next.stride on.
 template <element E, int Steps, bool Fetch>
 GQA_INLINE void dot_pieces(const float* q, const char* k, std::int64_t stride, const char* ahead,
-                           std::int64_t ahead_stride, std::int64_t spread, vec8* acc) {
+                           const rows_ahead& next, vec8* acc) {
   GQA_UNROLL(8)
-  for (int c = 0; c < row_group; ++c, k += stride, ahead += ahead_stride) {
+  for (int c = 0; c < row_group; ++c, k += stride, ahead += next.stride) {
     GQA_UNROLL(2)
-    for (int at = 0; Fetch && at < Steps * 8 * size_of<E>; at += line_bytes) prefetch(ahead + at * spread);
+    for (int at = 0; Fetch && at < Steps * 8 * size_of<E>; at += line_bytes)
+      prefetch_for<E, 1>(ahead + at * next.spread, next.first_level);
     acc[c] = dot_piece<E, Steps>(q, k, acc[c]);
   }
 }
@@ -43,18 +44,18 @@ GQA_INLINE void dot_pieces(const float* q, const char* k, std::int64_t stride, c
 template <element E, bool Fetch>
 GQA_INLINE void dot_piece_by_piece(const score_args& a, const row_run& run, vec8* acc) {
   constexpr int steps = 4;  // one line or two
-  const std::int64_t stride = a.keys.stride, ahead_stride = a.keys.ahead.stride, spread = a.keys.ahead.spread;
+  const std::int64_t stride = a.keys.stride;
+  const rows_ahead next = a.keys.ahead;
   std::int64_t d = 0;
   for (; d + 8 * steps <= a.dim; d += 8 * steps) {
     const std::int64_t at = d * size_of<E>;
-    dot_pieces<E, steps, Fetch>(a.q + d, run.row + at, stride, run.ahead + at * spread, ahead_stride, spread, acc);
+    dot_pieces<E, steps, Fetch>(a.q + d, run.row + at, stride, run.ahead + at * next.spread, next, acc);
   }
   for (; d < a.dim; d += 8) {
     const std::int64_t at = d * size_of<E>;
-    const char* ahead = run.ahead + at * spread;
-    if (Fetch && at % line_bytes == 0)
-      dot_pieces<E, 1, true>(a.q + d, run.row + at, stride, ahead, ahead_stride, spread, acc);
-    else dot_pieces<E, 1, false>(a.q + d, run.row + at, stride, ahead, ahead_stride, spread, acc);
+    const char* ahead = run.ahead + at * next.spread;
+    if (Fetch && at % line_bytes == 0) dot_pieces<E, 1, true>(a.q + d, run.row + at, stride, ahead, next, acc);
+    else dot_pieces<E, 1, false>(a.q + d, run.row + at, stride, ahead, next, acc);
   }
 }
 
@@ -72,7 +73,7 @@ GQA_INLINE void dot_row(const score_args& a) {
     if constexpr (InTurn) {
       GQA_UNROLL(8)
       for (int c = 0; c < row_group; ++c) {
-        if (Fetch) prefetch_row(a.keys.ahead, run.ahead + c * a.keys.ahead.stride, a.dim * size_of<E>);
+        if (Fetch) prefetch_row<E, 1>(a.keys.ahead, run.ahead + c * a.keys.ahead.stride, a.dim);
         acc[c] = dot_whole_key<E>(a.q, run.row + c * a.keys.stride, a.dim);
       }
     } else {

@@ -30,6 +30,8 @@ struct row_table {
 struct rows_ahead : row_table {
   std::int64_t stride = 0;  ///< also from row to row where rows are evenly spaced
   std::int64_t spread = 1;
+  /// Into the first level of cache, not the second; heeded by tiles of up to as many rows as an element has bytes.
+  bool first_level = false;
 };
 
 /// Rows that a kernel reads, and what it prefetches meanwhile, but for packed ones.

@@ -3,9 +3,10 @@ typedef float vec __attribute__((vector_size(32)));
 typedef std::int32_t ivec __attribute__((vector_size(32)));
 typedef vec8 rows_vec;  // of a dot product
 inline constexpr int rows_in_vec = 1;
-inline constexpr int width = 8;               // lanes of vec
-inline constexpr int row_tile = 6;            // rows x 2 vectors: 12 accumulators
-inline constexpr int rows_of_three = 4;       // rows x 3 vectors of values: 12 accumulators
+inline constexpr int width = 8;      // lanes of vec
+inline constexpr int row_tile = 6;   // rows x 2 vectors: 12 accumulators
+inline constexpr int wide_rows = 4;  // x wide_vectors of values: 12 accumulators
+inline constexpr int wide_vectors = 3;
 inline constexpr int score_rows = 6;          // rows of a panel product's register tile
 inline constexpr int panel_registers = 16;    // accumulators it may have: one in memory costs less than half the lanes
 inline constexpr int widened_registers = 12;  // the same where keys are widened first

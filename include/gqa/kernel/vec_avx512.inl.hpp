@@ -4,8 +4,9 @@
 typedef float vec __attribute__((vector_size(64)));
 typedef std::int32_t ivec __attribute__((vector_size(64)));
 inline constexpr int width = 16;
-inline constexpr int row_tile = 12;           // rows x 2 vectors: 24 accumulators
-inline constexpr int rows_of_three = 8;       // rows x 3 vectors of values: 24 accumulators
+inline constexpr int row_tile = 12;  // rows x 2 vectors: 24 accumulators
+inline constexpr int wide_rows = 6;  // x wide_vectors of values: 24 accumulators
+inline constexpr int wide_vectors = 4;
 inline constexpr int score_rows = 6;          // rows of a panel product's register tile, unless all lanes have room
 inline constexpr int panel_registers = 32;    // accumulators it may have: one in memory costs less than half the lanes
 inline constexpr int widened_registers = 32;  // the same where keys are widened first
@@ -88,7 +89,9 @@ GQA_INLINE rows_vec hold8(rows_vec x) {
   asm("" : "+v"(x));
   return x;
 }
-template <element E, neighbour>
+/// A key's 8 elements, twice. A shuffle of bf16 in 128-bit lanes costs processors of whole registers one operation, and
+/// one across them two; those of halved registers save the broadcast by it.
+template <element E, neighbour, bool Whole>
 GQA_INLINE void widen_key(const char* k, rows_vec& x) {
   if constexpr (E == element::f32) {
     x = _mm512_maskz_broadcast_f32x8(every_lane, _mm256_loadu_ps((const float*)k));
@@ -96,6 +99,11 @@ GQA_INLINE void widen_key(const char* k, rows_vec& x) {
     const __m128i y = _mm_loadu_si128((const __m128i*)k);
     if constexpr (E == element::f16) {
       x = _mm512_maskz_cvtph_ps(every_lane, _mm256_broadcastsi128_si256(y));
+    } else if constexpr (Whole) {
+      // Bytes 2 i and 2 i + 1 into the upper half of lane i; 0x80 leaves zeros in the lower.
+      const ivec places = ivec{0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7} * 0x02020000 + 0x01008080;
+      x = (vec)_mm512_maskz_shuffle_epi8(~std::uint64_t{0}, _mm512_maskz_broadcast_i32x4(every_lane, y),
+                                         (__m512i)places);
     } else {
       const ivec places = ivec{0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7} * upper_half;
       x = (vec)_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, (__m512i)places, _mm512_castsi128_si512(y));

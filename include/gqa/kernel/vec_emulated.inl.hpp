@@ -82,7 +82,7 @@ template <element E, neighbour = neighbour::none>
 GQA_INLINE vec8 widen8(const char* p) {
   return widen_as<E, vec8>(p);
 }
-template <element E, neighbour>
+template <element E, neighbour, bool>
 GQA_INLINE void widen_key(const char* k, rows_vec& x) {
   repeat_key(widen8<E>(k), x);
 }

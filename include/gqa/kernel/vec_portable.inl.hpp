@@ -4,7 +4,8 @@ typedef float vec __attribute__((vector_size(16)));
 typedef std::int32_t ivec __attribute__((vector_size(16)));
 inline constexpr int width = 4;
 inline constexpr int row_tile = 4;
-inline constexpr int rows_of_three = 0;       // rows x 3 vectors of values: none
+inline constexpr int wide_rows = 0;           // x wide_vectors of values: none
+inline constexpr int wide_vectors = 0;
 inline constexpr int score_rows = 4;          // rows of a panel product's register tile
 inline constexpr int panel_registers = 12;    // accumulators it may have
 inline constexpr int widened_registers = 12;  // the same where keys are widened first

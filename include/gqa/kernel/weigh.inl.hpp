@@ -5,7 +5,7 @@
 inline constexpr int value_vectors = 8;
 inline constexpr std::int64_t value_columns = value_vectors * width;
 
-/// The same for 2 to 6 rows, as measured: wide tiles broadcast fewer weights and hide more latency, as far as there are
+/// The same for 2 to 4 rows, as measured: wide tiles broadcast fewer weights and hide more latency, as far as there are
 /// registers, of which 16-bit values may need some to widen; 2 and 4 rows of f32 on AVX-512, bound by reading, gain
 /// from narrow ones.
 template <element E, int R>
@@ -15,25 +15,31 @@ constexpr int few_vectors() {
   return 2;
 }
 
-/// What is prefetched with C vectors of a value at v. Where few rows take values that lie apart in pieces, the next
-/// one, `beside` bytes further, comes along: asked for a part of each value only, the hardware would not follow.
+/// How a tile prefetches: `step` bytes from value to value; where few rows take values that lie apart in pieces, the
+/// next one, `beside` bytes further, comes along: asked for a part of each value only, the hardware would not follow.
+struct values_ahead {
+  std::int64_t step, beside;
+  bool first_level;
+};
+
+/// What is prefetched with C vectors of a value at v.
 template <element E, int R, int C>
-GQA_INLINE void prefetch_value(const char* v, const char* ahead, std::int64_t beside) {
+GQA_INLINE void prefetch_value(const char* v, const char* ahead, const values_ahead& next) {
   constexpr int bytes = C * width * size_of<E>;
   GQA_UNROLL(8)
-  for (int at = 0; at < bytes; at += line_bytes) prefetch(ahead + at);
-  if (R > memory.beside_rows || beside == 0) return;
+  for (int at = 0; at < bytes; at += line_bytes) prefetch_for<E, R>(ahead + at, next.first_level);
+  if (R > memory.beside_rows || next.beside == 0) return;
   GQA_UNROLL(8)
   for (int at = 0; at < bytes; at += line_bytes) {
-    prefetch(ahead + beside + at);
-    if (R == 1) prefetch_next(v + beside + at);
+    prefetch_for<E, R>(ahead + next.beside + at, next.first_level);
+    if (R == 1) prefetch_next(v + next.beside + at);
   }
 }
 
 /// Whether a tile takes its columns in pairs as they widen best, out of order, for which it takes its sums apart and
 /// puts them together in the end: measured.
 template <int R, int C>
-inline constexpr bool apart = C % 2 == 0 && (R == 1 || (width == 16 && (R < 4 || C == 2)));
+inline constexpr bool apart = C % 2 == 0 && (R == 1 || width == 16);
 
 /// acc[r * C + c] += p[r] * vector c of the value at v; of its last `elements`, where it is partial. A single row uses
 /// vectors as soon as they are widened, so that few registers hold them.
@@ -65,7 +71,7 @@ GQA_INLINE void weigh_value(const char* v, const float* p, std::int64_t elements
 /// What a tile of rows prefetches while it reads values.
 enum class fetch {
   all,    // one value's part with each
-  share,  // less, where other tiles read them too
+  share,  // its share, where other tiles read them too
   none    // nothing: they are packed, others ask, or the hardware does
 };
 
@@ -77,60 +83,69 @@ constexpr int values_at_once() {
   return R * C + (E == element::f32 ? 0 : C / 2 + 1) <= 2 * row_tile ? 2 : 1;
 }
 
-/// The values of one run, weighed by p[0], p[1], ... Of what is `ahead`, one value's part is prefetched with each or,
-/// in a share, the parts of `of_two` (0 ... 2) with two.
+/// Which values' parts a tile of rows prefetches: of each `of`, one, after `before` more.
+struct value_share {
+  int of, before;
+};
+
+/// Of `tiles` of rows, each of the first four takes a share, evenly through the values: all at once would hold up the
+/// first one's arithmetic, since a processor follows some 20 lines at a time.
+GQA_INLINE value_share share_of(int tile, int tiles) {
+  const int of = tiles < 4 ? tiles : 4;
+  return {of, tile < of ? tile : INT32_MAX};
+}
+
+/// The values of one run, weighed by p[0], p[1], ..., and parts of what is ahead prefetched.
 template <element E, int R, int C, bool Partial, fetch F>
-GQA_INLINE void weigh_run(row_run run, std::int64_t stride, std::int64_t ahead_step, std::int64_t beside, int of_two,
+GQA_INLINE void weigh_run(row_run run, std::int64_t stride, const values_ahead& next, value_share& share,
                           const float* p, std::int64_t elements, vec* acc) {
   constexpr int n = values_at_once<E, R, C, F>();
   const float* end = p + run.count;
+  if (F == fetch::share && share.before < run.count) run.ahead += share.before * next.step;
   for (; end - p >= n; p += n, run.row += n * stride) {
-    for (int i = 0; F != fetch::none && i < (F == fetch::all ? n : of_two); ++i, run.ahead += ahead_step)
-      prefetch_value<E, R, C>(run.row, run.ahead, beside);
+    if (F == fetch::all) {
+      GQA_UNROLL(2)
+      for (int i = 0; i < n; ++i, run.ahead += next.step) prefetch_value<E, R, C>(run.row, run.ahead, next);
+    }
+    if (F == fetch::share) {
+      for (share.before -= n; share.before < 0; share.before += share.of, run.ahead += share.of * next.step)
+        prefetch_value<E, R, C>(run.row, run.ahead, next);
+    }
     if (F != fetch::none) prefetches_first();
     GQA_UNROLL(2)
     for (int i = 0; i < n; ++i) weigh_value<E, R, C, Partial>(run.row + i * stride, p + i, elements, acc);
   }
   if (p == end) return;
-  if (F != fetch::none && of_two > 0) prefetch_value<E, R, C>(run.row, run.ahead, beside);
+  if (F == fetch::all || (F == fetch::share && --share.before < 0)) {
+    prefetch_value<E, R, C>(run.row, run.ahead, next);
+    share.before += share.of;
+  }
   weigh_value<E, R, C, Partial>(run.row, p, elements, acc);
 }
 
-/// All values of a, run by run. A single tile of rows prefetches all that is ahead, of several each of the first two
-/// one half: all at once would hold up the first one's arithmetic, since a processor follows some 20 lines at a time.
-/// Of runs of one value they take turns.
+/// All values of a, run by run.
 template <element E, int R, int C, bool Partial, fetch F>
-GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, int tile, std::int64_t column, std::int64_t elements,
-                           vec* acc) {
-  constexpr bool by_halves = F == fetch::share && values_at_once<E, R, C, F>() == 1;
+GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, value_share share, std::int64_t column,
+                           std::int64_t elements, vec* acc) {
   const std::int64_t at = column * size_of<E>, stride = a.values.stride;
   // Rows that touch are asked for in the order they lie, piece after piece; of rows that lie apart, these columns.
   const bool touch = a.values.ahead.stride == a.dim * size_of<E>;
-  const std::int64_t beside = F == fetch::all && a.dim > C * width && !touch ? C * width * size_of<E> : 0;
-  const std::int64_t ahead_step = touch ? C * width * size_of<E> : a.values.ahead.stride;
+  constexpr std::int64_t piece = C * width * size_of<E>;
+  const values_ahead next{touch ? piece : a.values.ahead.stride,
+                          F == fetch::all && a.dim > C * width && !touch ? piece : 0, a.values.ahead.first_level};
   for (std::int64_t i = 0; i < a.values.count;) {
     row_run run = run_from(a.values, i);
     run.row += at;
     if (F != fetch::none) run.ahead += touch ? at * run.count : at;  // packed ones have nothing ahead
-    if (F == fetch::share && tile == 1) run.ahead += run.count / 2 * ahead_step;
-    const std::int64_t end = i + run.count;
-    const int of_two = R == a.rows ? 2 : tile < 2 && (run.count > 1 || i % 2 == tile) ? 1 : 0;
-    if constexpr (by_halves) {  // the half with prefetches, then the half without
-      run.count = (run.count * of_two + 1) / 2;
-      weigh_run<E, R, C, Partial, fetch::all>(run, stride, ahead_step, beside, of_two, p + i, elements, acc);
-      const row_run rest{run.row + run.count * stride, nullptr, end - i - run.count};
-      weigh_run<E, R, C, Partial, fetch::none>(rest, stride, 0, 0, 0, p + end - rest.count, elements, acc);
-    } else {
-      weigh_run<E, R, C, Partial, F>(run, stride, ahead_step, beside, of_two, p + i, elements, acc);
-    }
-    i = end;
+    weigh_run<E, R, C, Partial, F>(run, stride, next, share, p + i, elements, acc);
+    i += run.count;
   }
 }
 
 /// R rows against C vectors of all values.
 template <element E, int R, int C, bool Partial, fetch F>
-GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, int tile, std::int64_t column, std::int64_t elements,
-                           float* o) {
+GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, value_share share, std::int64_t column,
+                           std::int64_t elements, float* o) {
   vec acc[R * C];
   GQA_UNROLL(16)
   for (int r = 0; r < R; ++r) {
@@ -140,7 +155,7 @@ GQA_INLINE void weigh_tile(const weigh_args& a, const float* p, int tile, std::i
   constexpr int pairs = apart<R, C> ? R * C / 2 : 0;
   GQA_UNROLL(16)
   for (int i = 0; i < pairs; ++i) take_apart<E>(acc[2 * i], acc[2 * i + 1]);
-  weigh_runs<E, R, C, Partial, F>(a, p, tile, column, elements, acc);
+  weigh_runs<E, R, C, Partial, F>(a, p, share, column, elements, acc);
   GQA_UNROLL(16)
   for (int i = 0; i < pairs; ++i) put_together<E>(acc[2 * i], acc[2 * i + 1]);
   GQA_UNROLL(16)
@@ -159,18 +174,24 @@ constexpr int smaller_tile() {
   return R > 4 && F == fetch::none ? 4 : R - 1;
 }
 
-/// The rows from `row` on against C vectors of each value, after `tile` tiles, in tiles of up to R rows. A large tile
-/// leaves at least three rows, or none: the chains of fewer would not hide their latency.
+/// The rows from `row` on against C vectors of each value, after `tile` of at least `tiles`, in tiles of up to R rows.
+/// A large tile leaves at least three rows, or none: the chains of fewer would not hide their latency.
 template <element E, int R, int C, bool Partial, fetch F>
-GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t row, int tile, std::int64_t column) {
+GQA_INLINE void weigh_rows_from(const weigh_args& a, std::int64_t row, int tile, int tiles, std::int64_t column) {
   for (std::int64_t left = a.rows - row; left == R || left >= R + (R > 4 ? 3 : 0); left -= R, row += R, ++tile)
-    weigh_tile<E, R, C, Partial, F>(a, a.p + row * block_keys, tile, column, a.dim - column,
+    weigh_tile<E, R, C, Partial, F>(a, a.p + row * block_keys, share_of(tile, tiles), column, a.dim - column,
                                     a.o + row * a.o_stride + column);
   // A share has 5 rows or more (weigh), of which tiles of 6 or more never leave 1 or 2; those of 4 x 3 leave none.
   static_assert(row_tile == 4 || row_tile >= 6);
   constexpr int least = C > 1 && F == fetch::share && row_tile > 4 ? 3 : 1;
   constexpr int next = smaller_tile<R, C, Partial, F>();
-  if constexpr (next >= least) weigh_rows<E, next, C, Partial, F>(a, row, tile, column);
+  if constexpr (next >= least) weigh_rows_from<E, next, C, Partial, F>(a, row, tile, tiles, column);
+}
+
+/// All rows.
+template <element E, int R, int C, bool Partial, fetch F>
+GQA_INLINE void weigh_rows(const weigh_args& a, std::int64_t column) {
+  weigh_rows_from<E, R, C, Partial, F>(a, 0, 0, (int)((a.rows + R - 1) / R), column);
 }
 
 /// Whether the next tile takes C vectors of so many columns. Three leave two or more, or none: one alone would wait.
@@ -180,17 +201,18 @@ GQA_INLINE bool takes(std::int64_t columns) {
   return C == 3 ? vectors == 3 || vectors >= 5 : vectors >= C;
 }
 
-/// Tiles of rows_of_three x 3 vectors where columns suffice, as measured: of 8 rows whatever their number, of 4 where
-/// it is a multiple, of 16-bit values. Not inlined, as dot_tile.
+/// In wide tiles where columns suffice: those that read least for each multiplication; of few registers, 4 rows x 3
+/// vectors, where they hold 16-bit values and rows are a multiple, as measured. Not inlined, as dot_tile.
 template <element E, fetch F>
 GQA_ENTRY void weigh_many(const weigh_args& a) noexcept {
+  constexpr int R = wide_rows, C = wide_vectors;
   std::int64_t column = 0;
-  if constexpr (rows_of_three == 8 || (rows_of_three == 4 && E != element::f32))
-    if (rows_of_three == 8 || a.rows % 4 == 0)
-      for (; takes<3>(a.dim - column); column += 3 * width) weigh_rows<E, rows_of_three, 3, false, F>(a, 0, 0, column);
-  for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, F>(a, 0, 0, column);
-  for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, F>(a, 0, 0, column);
-  if (column < a.dim) weigh_rows<E, 4, 1, true, F>(a, 0, 0, column);
+  if constexpr (R > 4 || (R == 4 && E != element::f32))
+    if (R > 4 || a.rows % 4 == 0)
+      for (; takes<C>(a.dim - column); column += C * width) weigh_rows<E, R, C, false, F>(a, column);
+  for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, F>(a, column);
+  for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, F>(a, column);
+  if (column < a.dim) weigh_rows<E, 4, 1, true, F>(a, column);
 }
 
 /// R rows: a single one in the widest tiles, more in those of few_vectors. Not inlined, as dot_tile.
@@ -200,24 +222,20 @@ GQA_ENTRY void weigh_few(const weigh_args& a) noexcept {
   const float* p = a.p;
   float* o = a.o;
   std::int64_t column = 0;
-  for (; takes<C>(a.dim - column); column += C * width) weigh_tile<E, R, C, false, F>(a, p, 0, column, 0, o + column);
+  for (; takes<C>(a.dim - column); column += C * width)
+    weigh_tile<E, R, C, false, F>(a, p, {1, 0}, column, 0, o + column);
   if constexpr (C > 4)
     for (; column + 4 * width <= a.dim; column += 4 * width)
-      weigh_tile<E, R, 4, false, F>(a, p, 0, column, 0, o + column);
+      weigh_tile<E, R, 4, false, F>(a, p, {1, 0}, column, 0, o + column);
   if constexpr (C > 2)
     for (; column + 2 * width <= a.dim; column += 2 * width)
-      weigh_tile<E, R, 2, false, F>(a, p, 0, column, 0, o + column);
-  for (; column + width <= a.dim; column += width) weigh_tile<E, R, 1, false, F>(a, p, 0, column, 0, o + column);
-  if (column < a.dim) weigh_tile<E, R, 1, true, F>(a, p, 0, column, a.dim - column, o + column);
+      weigh_tile<E, R, 2, false, F>(a, p, {1, 0}, column, 0, o + column);
+  for (; column + width <= a.dim; column += width) weigh_tile<E, R, 1, false, F>(a, p, {1, 0}, column, 0, o + column);
+  if (column < a.dim) weigh_tile<E, R, 1, true, F>(a, p, {1, 0}, column, a.dim - column, o + column);
 }
 
 template <element E>
 GQA_ENTRY void weigh(const weigh_args& a) noexcept {
-  constexpr bool six_rows_fit = few_vectors<E, 6>() == 4;  // 24 sums leave registers to widen
-  if constexpr (six_rows_fit) {
-    if (a.rows == 5) return weigh_few<E, 5>(a);
-    if (a.rows == 6) return weigh_few<E, 6>(a);
-  }
   switch (a.rows) {
     case 1: return reads_ahead(a.values) ? weigh_few<E, 1>(a) : weigh_few<E, 1, fetch::none>(a);
     case 2: return weigh_few<E, 2>(a);

@@ -95,7 +95,7 @@ class unit_walk {
       const row_table next = at({0, pace.step});
       rows.ahead = pace.next_of_memory(head, unit_.heads, next.base + *next.offsets);
     } else {
-      rows.ahead = {at(pace.next_of_use(head, unit_.heads)), pace.pitch.token};
+      rows.ahead = {at(pace.next_of_use(head, unit_.heads)), pace.pitch.token, 1, pace.first_level};
     }
     return rows;
   }

@@ -19,7 +19,7 @@ struct visit {
 };
 
 /// What a visit prefetches while it reads. Of several heads interleaved inside a token, the order of memory is not the
-/// order of use, and is answered much sooner, since the hardware's own prefetchers follow it and run ahead.
+/// order of use, and on most processors is answered much sooner, since their own prefetchers follow it and run ahead.
 enum class prefetch_order : std::uint8_t {
   none,               ///< nothing but what is being read: left to the hardware
   of_use,             ///< what a visit further on reads
@@ -44,6 +44,7 @@ struct reading_pace {
   prefetch_order prefetch = prefetch_order::of_use;
   row_pitch pitch = {};
   std::int64_t visits_on = 1;  ///< in the order of use: to the one whose rows are prefetched
+  bool first_level = false;    ///< prefetched into the first level of cache
 
   [[nodiscard]] constexpr bool follows_memory() const noexcept {
     return prefetch == prefetch_order::of_memory || prefetch == prefetch_order::of_memory_by_parts;
@@ -129,10 +130,12 @@ struct unit_shape {
   return u.rows == 1 && !(u.heads == 1 ? u.processor.asks_for_one_head : u.processor.asks_for_heads);
 }
 
-/// Whether rows that share keys, or values, of interleaved heads had best prefetch them in the order of memory: unless
-/// tokens are so large that the next ones would find no room in the second level of cache.
+/// Whether rows that share keys, or values, of interleaved heads had best prefetch them in the order of memory: if the
+/// processor gains by it, unless tokens are so large that the next ones would find no room in the second level of
+/// cache.
 [[nodiscard]] constexpr bool memory_order_pays(const unit_shape& u, const row_pitch& pitch) noexcept {
-  return u.heads > 1 && !hardware_follows(u) && pitch.rows_touch(u.heads) && pitch.token <= u.memory.largest_token;
+  return u.processor.memory_order && u.heads > 1 && !hardware_follows(u) && pitch.rows_touch(u.heads) &&
+         pitch.token <= u.memory.largest_token;
 }
 
 /// The most tokens whose rows fit in `bytes`: a power of two from `least` to a block.
@@ -164,11 +167,13 @@ struct unit_shape {
   if (hardware_follows(u) && !(one_head && u.k.element < 4)) return left_to_hardware(one_head ? block_keys : row_group);
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 2 : 8), u.k.row, row_group);
   if (one_head) return {single ? block_keys / 2 : step};
-  if (!memory_order_pays(u, u.k)) return {row_group};
+  const bool in_order = memory_order_pays(u, u.k);
   if (!reading_binds(u.rows, u.k.element)) {
     const std::int64_t room = tokens_within(8 * u.memory.largest_token, u.heads * u.k.row, row_group);
-    return {std::max(step, std::min(room, block_keys / 2)), prefetch_order::of_memory};
+    return {std::max(step, std::min(room, block_keys / 2)),
+            in_order ? prefetch_order::of_memory : prefetch_order::of_use};
   }
+  if (!in_order) return {row_group};
   const bool by_parts = u.k.row % line_bytes == 0;
   return {single ? row_group : step, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
 }
@@ -199,6 +204,12 @@ struct unit_shape {
   return std::clamp(bytes / (pace.step * pace.pitch.row), least, u.heads * block_keys / pace.step);
 }
 
+/// Whether what `pace` prefetches comes so soon that it is asked for into the first level of cache.
+[[nodiscard]] constexpr bool to_first_level(const reading_pace& pace, const unit_shape& u) noexcept {
+  return u.heads > 1 && u.rows <= u.processor.first_level_rows && reading_binds(u.rows, pace.pitch.element) &&
+         !pace.follows_memory();
+}
+
 /// How memory pages are asked for, as measured. Asked for one by one, in order, a processor sees where that leads and
 /// translates ahead by itself; where it does not, each waits, and many at a time wait together. It sees it by chance
 /// where keys are f32, whose visits are shorter than a translation. A single row that reads several heads has so many
@@ -224,7 +235,10 @@ struct unit_shape {
   order.values.pitch = u.v;
   order.keys.visits_on = visits_on(order.keys, u);
   if (reading_binds(u.rows, u.v.element)) order.values.visits_on = visits_on(order.values, u);
-  order.in_turn = reading_binds(u.rows, u.k.element) && (one_head || !single) && !order.keys.follows_memory();
+  order.keys.first_level = to_first_level(order.keys, u);
+  order.values.first_level = to_first_level(order.values, u);
+  order.in_turn = u.processor.in_turn && reading_binds(u.rows, u.k.element) && (one_head || !single) &&
+                  !order.keys.follows_memory();
   if (one_head && u.rows <= few_rows) order.together = chunk_blocks;
   order.pages = page_order_of(u, true);
   order.pages_apart = page_order_of(u, false);
