@@ -5,15 +5,19 @@
 namespace gqa_test {
 
 // What kernels prefetch, where somebody keeps account.
-inline std::vector<std::uintptr_t>* prefetched = nullptr;
+struct prefetch_record {
+  std::uintptr_t address;
+  bool first_level;  // of cache
+};
+inline std::vector<prefetch_record>* prefetched = nullptr;
 
-inline void record_prefetch(const void* p) {
-  if (prefetched) prefetched->push_back(reinterpret_cast<std::uintptr_t>(p));
+inline void record_prefetch(const void* p, int locality) {
+  if (prefetched) prefetched->push_back({reinterpret_cast<std::uintptr_t>(p), locality == 3});
 }
 
 }  // namespace gqa_test
 
-#define GQA_PREFETCH(address, locality) gqa_test::record_prefetch(address)
+#define GQA_PREFETCH(address, locality) gqa_test::record_prefetch(address, locality)
 
 #include "support/any_processor.hpp"
 
@@ -90,7 +94,7 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
   m.cache = w.cache;
   m.target = target;
   const stored_cache<T, T> cache(p, m.cache, 0, 0);
-  std::vector<std::uintptr_t> all;
+  std::vector<prefetch_record> all;
   prefetched = &all;
   (void)run_as<gqa::types<float, T, T, float>>(p, p.spec, cache, m, gqa::sequential_executor{});
   prefetched = nullptr;
@@ -100,10 +104,13 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
   for (const bool keys : {true, false}) {
     std::unordered_map<std::uintptr_t, std::int64_t> times;
     for (const std::uintptr_t line : lines_of(cache, w.kv_heads, w.dim, keys, 0, tokens)) times[line] = 0;
-    std::int64_t missing = 0, asked = 0;
+    std::int64_t missing = 0, asked = 0, near = 0;
     const auto first = reinterpret_cast<std::uintptr_t>(keys ? cache.k() : cache.v());
-    for (const std::uintptr_t p : all)
-      if (const auto found = times.find(p - (p - first) % line_bytes); found != times.end()) ++found->second;
+    for (const auto& [p, first_level] : all)
+      if (const auto found = times.find(p - (p - first) % line_bytes); found != times.end()) {
+        ++found->second;
+        near += first_level;
+      }
     for (const auto& [line, n] : times) {
       missing += n == 0;
       asked += n;
@@ -116,6 +123,11 @@ void expect_prefetched_once(const walk& w, gqa::isa target) {
                               (keys ? ", keys" : ", values") + (sizeof(T) == 4 ? ", f32" : ", 16 bits");
     EXPECT_EQ(lines, gqa::divide_up(tokens * w.kv_heads * w.dim * static_cast<std::int64_t>(sizeof(T)), line_bytes))
         << where;
+    const bool several = w.q_heads / w.kv_heads * w.q_len > 1;
+    const bool first_level = (keys ? reading.keys : reading.values).first_level;
+    if (keys || several) {  // a single row asks for pieces of values that come at once, too
+      EXPECT_EQ(near, first_level ? asked : 0) << where << ": into the first level";
+    }
     const std::int64_t first_tokens = keys ? reading.first_keys : reading.first_values;
     for (const std::uintptr_t line : lines_of(cache, keys ? w.kv_heads : 1, w.dim, keys, 0, first_tokens))
       EXPECT_GT(times[line], 0) << where << ": of the first tokens, as soon as a walk starts";
@@ -253,6 +265,8 @@ TEST(ReadingOrder, AProcessorThatLikesTheOrderOfUsePrefetchesIntoTheFirstLevelWh
         EXPECT_EQ(order(xeon_avx2).values.first_level, heads > 1 && rows == 1) << heads << " heads, " << rows;
         EXPECT_FALSE(order(of_xeon).in_turn);
       }
+  EXPECT_TRUE(order_of(interleaved(8, 1, 4, 1024, of_xeon)).keys.first_level) << "two visits of 8 KiB";
+  EXPECT_FALSE(order_of(interleaved(8, 1, 4, 2048, of_xeon)).keys.first_level) << "which leave it no room";
 }
 
 TEST(ReadingOrder, ASingleRowOfOneHeadIsLeftToHardwareThatFollowsIt) {
@@ -406,12 +420,16 @@ TEST(ReadingOrder, ValuesFollowMemoryWhereReadingBinds) {
 }
 
 TEST(ReadingOrder, RowsThatLieApartArePrefetchedInTheOrderOfUse) {
-  for (const row_pitch& pitch :
-       {row_pitch{4, 512, 512, 8192}, row_pitch{4, 512, 1024, 4096}, row_pitch{4, 512, 1 << 20, 512}}) {
-    const reading_order order = order_of(unit_shape{of_zen3.memory, of_zen3.processor, 8, 4, pitch, pitch});
-    EXPECT_EQ(order.keys.prefetch, prefetch_order::of_use);
-    EXPECT_EQ(order.values.prefetch, prefetch_order::of_use);
-  }
+  for (const machine& on : {of_zen3, of_zen4, of_xeon})
+    for (const std::int64_t rows : {2, 4, 5, 8})
+      for (const row_pitch& pitch :
+           {row_pitch{4, 512, 512, 8192}, row_pitch{4, 512, 1024, 4096}, row_pitch{4, 512, 1 << 20, 512}}) {
+        const reading_order order = order_of(unit_shape{on.memory, on.processor, 8, rows, pitch, pitch});
+        EXPECT_EQ(order.keys.prefetch, prefetch_order::of_use);
+        EXPECT_EQ(order.values.prefetch, prefetch_order::of_use);
+        const bool long_visits = rows > 4 && !on.processor.memory_order;
+        EXPECT_EQ(order.keys.step, long_visits ? block_keys / 2 : row_group);
+      }
 }
 
 TEST(ReadingOrder, VisitsMoveOnThroughTheHeadsThenTheTokens) {

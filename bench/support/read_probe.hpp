@@ -1,6 +1,7 @@
 // Read bandwidth: the fastest plain read of given memory. The variants differ in how many streams one worker follows at
-// once, how far ahead it prefetches, and whether it prefetches a line of each memory page long before, so that the
-// processor has their translations; a problem tries each on its own buffers and keeps the one with the best median.
+// once, how far ahead it prefetches and into which level of cache, and whether it prefetches a line of each memory page
+// long before, so that the processor has their translations; a problem tries each on its own buffers and keeps the one
+// with the best median.
 #pragma once
 
 #include <array>
@@ -30,7 +31,7 @@ struct read_variant {
   bool near = false;          ///< into the first level of cache, not the second
 };
 
-// Prefetching into the first level read faster nowhere but on an Intel Xeon, of eight streams.
+// Prefetching into the first level read faster nowhere but on an Intel Xeon, with eight streams.
 inline constexpr std::array<read_variant, 13> read_variants = {{{1, 0},
                                                                 {2, 0},
                                                                 {4, 0},
@@ -40,10 +41,10 @@ inline constexpr std::array<read_variant, 13> read_variants = {{{1, 0},
                                                                 {4, 4096},
                                                                 {8, 256},
                                                                 {8, 1024},
-                                                                {8, 256, 0, true},
-                                                                {8, 1024, 0, true},
                                                                 {1, 0, 64},
-                                                                {1, 4096, 64}}};
+                                                                {1, 4096, 64},
+                                                                {8, 256, 0, true},
+                                                                {8, 1024, 0, true}}};
 
 namespace detail {
 

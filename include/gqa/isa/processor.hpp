@@ -25,11 +25,11 @@ struct processor_traits {
   bool asks_for_one_head = false;
   /// Keys in tiles that are read in order come by themselves from the first line of a memory page on.
   bool follows_tiles = true;
-  /// Several rows prefetch interleaved heads in the order of memory, which is answered sooner than the order of use.
+  /// Interleaved heads are prefetched in the order of memory, which is answered sooner than the order of use.
   bool memory_order = true;
   /// Where reading binds, keys are best scored in turn (plan/reading_order.hpp).
   bool in_turn = true;
-  /// Up to so many rows of interleaved heads that reading binds prefetch into the first level of cache, not the second.
+  /// Up to so many rows of several heads, where reading binds, prefetch into the first level of cache, not the second.
   std::int64_t first_level_rows = 0;
 
   [[nodiscard]] bool operator==(const processor_traits&) const noexcept = default;

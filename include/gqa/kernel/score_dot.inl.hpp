@@ -94,9 +94,9 @@ GQA_INLINE key_mask keys_of_tile(int tile, int tiles) {
 }
 
 /// R rows x all keys, C of them side by side. What goes with a key of `fetch` is prefetched before it is read or, if
-/// ByLine, where keys are evenly spaced, with every key as it is read. Whole: of processors that do not halve
-/// registers, which widen some keys otherwise. Not inlined: the tiles of all sizes in one large function compile in
-/// half again the time.
+/// ByLine, where keys are evenly spaced, with every key as it is read. Whole: bf16 keys widen into rows_vec as suits
+/// processors of whole registers; else it makes no difference. Not inlined: the tiles of all sizes in one large
+/// function compile in half again the time.
 template <element E, int R, class V, int C, bool Even, bool ByLine, bool Whole>
 GQA_ENTRY void dot_tile(const score_args& a, const float* q, float* s, key_mask fetch) noexcept {
   constexpr int vectors = dot_vectors<R, V>, rows = (int)(sizeof(V) / sizeof(vec8));

@@ -89,8 +89,8 @@ GQA_INLINE rows_vec hold8(rows_vec x) {
   asm("" : "+v"(x));
   return x;
 }
-/// A key's 8 elements, twice. A shuffle of bf16 in 128-bit lanes costs processors of whole registers one operation, and
-/// one across them two; those of halved registers save the broadcast by it.
+/// A key's 8 elements, twice. Processors of whole registers shuffle bf16 inside 128-bit lanes in one operation, across
+/// them in two; those of halved registers do either in one, and the latter needs no broadcast.
 template <element E, neighbour, bool Whole>
 GQA_INLINE void widen_key(const char* k, rows_vec& x) {
   if constexpr (E == element::f32) {

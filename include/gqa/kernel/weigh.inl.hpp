@@ -85,7 +85,7 @@ constexpr int values_at_once() {
 
 /// Which values' parts a tile of rows prefetches: of each `of`, one, after `before` more.
 struct value_share {
-  int of, before;
+  int of = 1, before = 0;
 };
 
 /// Of `tiles` of rows, each of the first four takes a share, evenly through the values: all at once would hold up the
@@ -174,15 +174,15 @@ constexpr int smaller_tile() {
   return R > 4 && F == fetch::none ? 4 : R - 1;
 }
 
-/// The rows from `row` on against C vectors of each value, after `tile` of at least `tiles`, in tiles of up to R rows.
-/// A large tile leaves at least three rows, or none: the chains of fewer would not hide their latency.
+/// The rows from `row` on against C vectors of each value, after `tile` tiles, of which there are at least `tiles`, of
+/// up to R rows. A large tile leaves at least three rows, or none: the chains of fewer would not hide their latency.
 template <element E, int R, int C, bool Partial, fetch F>
 GQA_INLINE void weigh_rows_from(const weigh_args& a, std::int64_t row, int tile, int tiles, std::int64_t column) {
   for (std::int64_t left = a.rows - row; left == R || left >= R + (R > 4 ? 3 : 0); left -= R, row += R, ++tile)
     weigh_tile<E, R, C, Partial, F>(a, a.p + row * block_keys, share_of(tile, tiles), column, a.dim - column,
                                     a.o + row * a.o_stride + column);
   // A share has 5 rows or more (weigh), of which tiles of 6 or more never leave 1 or 2; those of 4 x 3 leave none.
-  static_assert(row_tile == 4 || row_tile >= 6);
+  static_assert((row_tile == 4 || row_tile >= 6) && (wide_rows <= 4 || wide_rows >= 6));
   constexpr int least = C > 1 && F == fetch::share && row_tile > 4 ? 3 : 1;
   constexpr int next = smaller_tile<R, C, Partial, F>();
   if constexpr (next >= least) weigh_rows_from<E, next, C, Partial, F>(a, row, tile, tiles, column);
@@ -201,8 +201,8 @@ GQA_INLINE bool takes(std::int64_t columns) {
   return C == 3 ? vectors == 3 || vectors >= 5 : vectors >= C;
 }
 
-/// In wide tiles where columns suffice: those that read least for each multiplication; of few registers, 4 rows x 3
-/// vectors, where they hold 16-bit values and rows are a multiple, as measured. Not inlined, as dot_tile.
+/// Columns in wide tiles as far as they go, which read least for each multiplication: of 4 rows x 3 vectors only where
+/// values have 16 bits and rows are a multiple, as measured. Not inlined, as dot_tile.
 template <element E, fetch F>
 GQA_ENTRY void weigh_many(const weigh_args& a) noexcept {
   constexpr int R = wide_rows, C = wide_vectors;
@@ -222,16 +222,15 @@ GQA_ENTRY void weigh_few(const weigh_args& a) noexcept {
   const float* p = a.p;
   float* o = a.o;
   std::int64_t column = 0;
-  for (; takes<C>(a.dim - column); column += C * width)
-    weigh_tile<E, R, C, false, F>(a, p, {1, 0}, column, 0, o + column);
+  for (; takes<C>(a.dim - column); column += C * width) weigh_tile<E, R, C, false, F>(a, p, {}, column, 0, o + column);
   if constexpr (C > 4)
     for (; column + 4 * width <= a.dim; column += 4 * width)
-      weigh_tile<E, R, 4, false, F>(a, p, {1, 0}, column, 0, o + column);
+      weigh_tile<E, R, 4, false, F>(a, p, {}, column, 0, o + column);
   if constexpr (C > 2)
     for (; column + 2 * width <= a.dim; column += 2 * width)
-      weigh_tile<E, R, 2, false, F>(a, p, {1, 0}, column, 0, o + column);
-  for (; column + width <= a.dim; column += width) weigh_tile<E, R, 1, false, F>(a, p, {1, 0}, column, 0, o + column);
-  if (column < a.dim) weigh_tile<E, R, 1, true, F>(a, p, {1, 0}, column, a.dim - column, o + column);
+      weigh_tile<E, R, 2, false, F>(a, p, {}, column, 0, o + column);
+  for (; column + width <= a.dim; column += width) weigh_tile<E, R, 1, false, F>(a, p, {}, column, 0, o + column);
+  if (column < a.dim) weigh_tile<E, R, 1, true, F>(a, p, {}, column, a.dim - column, o + column);
 }
 
 template <element E>

@@ -168,7 +168,7 @@ struct unit_shape {
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 2 : 8), u.k.row, row_group);
   if (one_head) return {single ? block_keys / 2 : step};
   const bool in_order = memory_order_pays(u, u.k);
-  if (!reading_binds(u.rows, u.k.element)) {
+  if (!reading_binds(u.rows, u.k.element) && (in_order || !u.processor.memory_order)) {
     const std::int64_t room = tokens_within(8 * u.memory.largest_token, u.heads * u.k.row, row_group);
     return {std::max(step, std::min(room, block_keys / 2)),
             in_order ? prefetch_order::of_memory : prefetch_order::of_use};
@@ -204,10 +204,11 @@ struct unit_shape {
   return std::clamp(bytes / (pace.step * pace.pitch.row), least, u.heads * block_keys / pace.step);
 }
 
-/// Whether what `pace` prefetches comes so soon that it is asked for into the first level of cache.
+/// Whether what `pace` prefetches goes into the first level of cache: where the processor gains by it, in the order of
+/// use of several heads, and it finds room there.
 [[nodiscard]] constexpr bool to_first_level(const reading_pace& pace, const unit_shape& u) noexcept {
-  return u.heads > 1 && u.rows <= u.processor.first_level_rows && reading_binds(u.rows, pace.pitch.element) &&
-         !pace.follows_memory();
+  const bool gains = u.heads > 1 && u.rows <= u.processor.first_level_rows && reading_binds(u.rows, pace.pitch.element);
+  return gains && !pace.follows_memory() && pace.visits_on * pace.step * pace.pitch.row <= first_level_bytes / 2;
 }
 
 /// How memory pages are asked for, as measured. Asked for one by one, in order, a processor sees where that leads and
@@ -223,7 +224,7 @@ struct unit_shape {
 /// Few rows that walk one KV head alone read all keys of a chunk before its values, since each change from one stream
 /// to the other costs the hardware's prefetchers a new start. Where reading binds and what is prefetched does not come
 /// in the order of memory, the keys of one head, and those that several rows share, are scored in turn, which is what
-/// the hardware follows; otherwise several keys side by side load a query less often.
+/// the hardware of most processors follows; otherwise several keys side by side load a query less often.
 ///
 /// Rows that take longer than reading ask at a walk's start for the keys of up to 64 KiB, measured on short windows,
 /// and for the values of the first visit, after which each brings the next. Where reading binds, asking would only come
