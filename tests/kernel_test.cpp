@@ -372,10 +372,11 @@ void expect_sums_of_the_wide_rows() {
             std::vector<float> sums = start, o = start;
             of_f32->weigh({p.data(), rows, in_f32.of(wide, keys), dim, sums.data(), stride});
             of_t->weigh({p.data(), rows, in_t.of(narrow, keys), dim, o.data(), stride});
-            std::vector<float> beside = start;
+            std::vector<float> beside = start, by_parts = start;
             of_t->weigh({p.data(), rows, in_t.beside(next, 1, narrow, keys), dim, beside.data(), stride});
+            of_t->weigh({p.data(), rows, in_t.beside(next, 8, narrow, keys), dim, by_parts.data(), stride});
             for (std::int64_t r = 0; r < rows; ++r)
-              for (const auto& found : {o, beside})
+              for (const auto& found : {o, beside, by_parts})
                 EXPECT_EQ(std::memcmp(&found[r * stride], &sums[r * stride], dim * 4), 0)
                     << "row " << r << " of sums, " << keys << " keys, " << what();
           }

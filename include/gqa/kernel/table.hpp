@@ -26,7 +26,7 @@ struct row_table {
 };
 
 /// What kernels prefetch while they read rows, hints only: with byte b of row i, byte b * spread from base + offsets[i]
-/// on or, without offsets, from base + i * stride. Only dot products heed `spread`; others take it for 1.
+/// on or, without offsets, from base + i * stride. Tiles take `spread` for 1.
 struct rows_ahead : row_table {
   std::int64_t stride = 0;  ///< also from row to row where rows are evenly spaced
   std::int64_t spread = 1;

@@ -15,10 +15,11 @@ constexpr int few_vectors() {
   return 2;
 }
 
-/// How a tile prefetches: `step` bytes from value to value; where few rows take values that lie apart in pieces, the
-/// next one, `beside` bytes further, comes along: asked for a part of each value only, the hardware would not follow.
+/// How a tile prefetches: `step` bytes from value to value, `spread` from byte to byte; where few rows take values that
+/// lie apart in pieces, the next one, `beside` bytes further, comes along: asked for a part of each value only, the
+/// hardware would not follow.
 struct values_ahead {
-  std::int64_t step, beside;
+  std::int64_t step, spread, beside;
   bool first_level;
 };
 
@@ -27,7 +28,7 @@ template <element E, int R, int C>
 GQA_INLINE void prefetch_value(const char* v, const char* ahead, const values_ahead& next) {
   constexpr int bytes = C * width * size_of<E>;
   GQA_UNROLL(8)
-  for (int at = 0; at < bytes; at += line_bytes) prefetch_for<E, R>(ahead + at, next.first_level);
+  for (int at = 0; at < bytes; at += line_bytes) prefetch_for<E, R>(ahead + at * next.spread, next.first_level);
   if (R > memory.beside_rows || next.beside == 0) return;
   GQA_UNROLL(8)
   for (int at = 0; at < bytes; at += line_bytes) {
@@ -127,16 +128,18 @@ GQA_INLINE void weigh_run(row_run run, std::int64_t stride, const values_ahead& 
 template <element E, int R, int C, bool Partial, fetch F>
 GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, value_share share, std::int64_t column,
                            std::int64_t elements, vec* acc) {
-  const std::int64_t at = column * size_of<E>, stride = a.values.stride;
+  const std::int64_t at = column * size_of<E>, in_line = at % line_bytes, stride = a.values.stride;
   // Rows that touch are asked for in the order they lie, piece after piece; of rows that lie apart, these columns.
-  const bool touch = a.values.ahead.stride == a.dim * size_of<E>;
+  const rows_ahead& ahead = a.values.ahead;
+  const bool by_parts = ahead.spread > 1, touch = !by_parts && ahead.stride == a.dim * size_of<E>;
   constexpr std::int64_t piece = C * width * size_of<E>;
-  const values_ahead next{touch ? piece : a.values.ahead.stride,
-                          F == fetch::all && a.dim > C * width && !touch ? piece : 0, a.values.ahead.first_level};
+  const bool beside = F == fetch::all && a.dim > C * width && !touch && !by_parts;
+  const values_ahead next{touch ? piece : ahead.stride, ahead.spread, beside ? piece : 0, ahead.first_level};
   for (std::int64_t i = 0; i < a.values.count;) {
     row_run run = run_from(a.values, i);
     run.row += at;
-    if (F != fetch::none) run.ahead += touch ? at * run.count : at;  // packed ones have nothing ahead
+    if (F != fetch::none)  // packed ones have nothing ahead
+      run.ahead += touch ? at * run.count : (at - in_line) * ahead.spread + in_line;
     weigh_run<E, R, C, Partial, F>(run, stride, next, share, p + i, elements, acc);
     i += run.count;
   }

@@ -25,10 +25,10 @@ class unit_walk {
  public:
   unit_walk(const step_inputs& in, const work_line& line, const Layout& layout, const unit& u, scratch& work) noexcept
       : in_(in), layout_(layout), unit_(u), seq_(line.sequences[u.seq]), work_(work), keys_(line.keys_of(u)),
-        chunks_(chunks_of(keys_)), visible_(line.visible), head_rows_(u.tokens * line.group), group_(line.group),
-        rows_(u.heads * head_rows_), tiles_(layout.order() == key_order::tiles), form_(form_of(in)),
-        pack_values_(packing_pays(in, layout)), order_(order_of(shape_of(in, layout))), pages_(layout, in, u, order_),
-        queries_(in, u, group_, form_, work.q) {}
+        chunks_(chunks_of(keys_)), heads_on_(line.heads_on(u)), visible_(line.visible),
+        head_rows_(u.tokens * line.group), group_(line.group), rows_(u.heads * head_rows_),
+        tiles_(layout.order() == key_order::tiles), form_(form_of(in)), pack_values_(packing_pays(in, layout)),
+        order_(order_of(shape_of(in, layout))), pages_(layout, in, u, order_), queries_(in, u, group_, form_, work.q) {}
 
   /// Cells [first, last) of the unit; their states are left pending in `region`.
   void run(std::int64_t first, std::int64_t last, int region) noexcept {
@@ -39,7 +39,7 @@ class unit_walk {
       in_.kernels->merge(work_.state(region, into), work_.state(region, from), rows_, in_.v_stride);
     };
     last = std::min(last, chunks_.size());  // a unit that sees nothing has one cell and no chunk
-    block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, order_.together);
+    block_list blocks(layout_, in_, unit_.seq, keys_, chunks_, first, last, order_.together, heads_on_);
     pages_.start(positions_of(keys_, chunks_, first, last));
     if (blocks.valid()) prefetch_first_rows(in_, unit_, blocks[0], order_);
     for (std::int64_t cell = first; cell < last; ++cell) {
@@ -317,6 +317,7 @@ class unit_walk {
   scratch& work_;
   const visible_keys keys_;
   const chunk_list chunks_;
+  const std::int64_t heads_on_;
   const visibility visible_;
   const std::int64_t head_rows_, group_, rows_;
   const bool tiles_;

@@ -1,6 +1,6 @@
 // The blocks of 64 keys that a unit looks at, with the byte offsets of the keys and values in them: runs end here, so
 // that neither kernels nor the walk know pages. Several blocks of one chunk may be current at once; offsets of the
-// block that follows stand behind theirs, for prefetch.
+// block that follows stand behind theirs, for prefetch: behind the unit's last, those of the next unit's first.
 #pragma once
 
 #include <algorithm>
@@ -43,11 +43,13 @@ struct key_block {
 template <kv_layout Layout>
 class block_list {
  public:
-  /// Blocks of chunks[first_cell] ... chunks[last_cell - 1], up to `together` of one chunk at a time.
+  /// Blocks of chunks[first_cell] ... chunks[last_cell - 1], up to `together` of one chunk at a time. A unit that
+  /// follows looks at the same chunks, `heads_on` KV heads further.
   block_list(const Layout& layout, const step_inputs& in, std::int64_t seq, const visible_keys& keys,
-             const chunk_list& chunks, std::int64_t first_cell, std::int64_t last_cell, std::int64_t together) noexcept
-      : layout_(layout), in_(in), seq_(seq), keys_(keys), chunks_(chunks), cell_(first_cell), last_cell_(last_cell),
-        together_(together), tiles_(layout.order() == key_order::tiles) {
+             const chunk_list& chunks, std::int64_t first_cell, std::int64_t last_cell, std::int64_t together,
+             std::int64_t heads_on) noexcept
+      : layout_(layout), in_(in), seq_(seq), keys_(keys), chunks_(chunks), next_{first_cell, 0}, last_cell_(last_cell),
+        together_(together), heads_on_(heads_on), tiles_(layout.order() == key_order::tiles) {
     fill(0);
     gather();
   }
@@ -69,6 +71,9 @@ class block_list {
 
  private:
   static constexpr std::int64_t tiles_in_block = block_keys / tile_tokens;
+  struct place_in_unit {
+    std::int64_t cell, block;  // of the cell's chunk
+  };
 
   /// The blocks that go with the first one, and the one that follows them.
   void gather() noexcept {
@@ -80,9 +85,29 @@ class block_list {
   }
 
   void fill(std::int64_t i) noexcept {
-    find(blocks_[i]);
+    find(blocks_[i], next_);
     place(i);
     if (blocks_[i].chunk != no_chunk) locate(blocks_[i]);
+    else if (last_cell_ == chunks_.size() && heads_on_ >= 0) locate_in_next_unit(i);
+  }
+
+  /// Offsets of the next unit's first block in place of block i's.
+  void locate_in_next_unit(std::int64_t i) noexcept {
+    key_block first;
+    place_in_unit start{0, 0};
+    find(first, start);
+    if (first.chunk == no_chunk) return;
+    first.k = blocks_[i].k;
+    first.v = blocks_[i].v;
+    first.k_tiles = blocks_[i].k_tiles;
+    locate(first);
+    const std::int64_t k = heads_on_ * layout_.k_strides().head * in_.k_bytes;
+    const std::int64_t v = heads_on_ * layout_.v_strides().head * in_.v_bytes;
+    for (std::int64_t c = 0; c < block_keys; ++c) {
+      first.k[c] += k;
+      first.v[c] += v;
+    }
+    for (std::int64_t t = 0; t < tiles_in_block; ++t) first.k_tiles[t] += k;
   }
 
   void place(std::int64_t i) noexcept {
@@ -91,12 +116,12 @@ class block_list {
     blocks_[i].k_tiles = k_tiles_ + i * tiles_in_block;
   }
 
-  /// The next block in which somebody sees a key.
-  void find(key_block& b) noexcept {
+  /// The block from `at` on in which somebody sees a key, and behind which `at` is left.
+  void find(key_block& b, place_in_unit& at) const noexcept {
     b = {};
-    for (; cell_ < last_cell_; ++cell_, block_ = 0)
-      while (block_ < chunk_blocks) {
-        b.position = chunks_[cell_] * chunk_tokens + block_++ * block_keys;
+    for (; at.cell < last_cell_; ++at.cell, at.block = 0)
+      while (at.block < chunk_blocks) {
+        b.position = chunks_[at.cell] * chunk_tokens + at.block++ * block_keys;
         const auto columns = [&](std::int64_t from, std::int64_t to) {
           return interval{std::clamp<std::int64_t>(from - b.position, 0, block_keys),
                           std::clamp<std::int64_t>(to - b.position, 0, block_keys)};
@@ -107,7 +132,7 @@ class block_list {
         if (b.seen[0].empty()) continue;
         b.begin = b.seen[0].begin / tile_tokens * tile_tokens;
         b.end = round_up(b.seen[1].empty() ? b.seen[0].end : b.seen[1].end, tile_tokens);
-        b.chunk = chunks_[cell_];
+        b.chunk = chunks_[at.cell];
         return;
       }
     b.chunk = no_chunk;
@@ -181,8 +206,9 @@ class block_list {
   const std::int64_t seq_;
   const visible_keys keys_;
   const chunk_list chunks_;
-  std::int64_t cell_, last_cell_, block_ = 0, size_ = 0;
-  const std::int64_t together_;
+  place_in_unit next_;
+  std::int64_t size_ = 0;
+  const std::int64_t last_cell_, together_, heads_on_;
   const bool tiles_;
   key_block blocks_[chunk_blocks + 1];
   std::int64_t k_[(chunk_blocks + 1) * block_keys] = {}, v_[(chunk_blocks + 1) * block_keys] = {};

@@ -259,7 +259,7 @@ class attention_plan {
       const detail::sequence_work lengths = detail::lengths_of(batch, b);
       sequences_[b] = detail::cut(lengths.q_len, group(),
                                   detail::heads_together(kv_heads, lengths.q_len * group(), inputs_.k_bytes,
-                                                         layout_.order(), k.head < k.token));
+                                                         layout_.order(), k.head < k.token, inputs_.processor));
       sequences_[b].kv_len = lengths.kv_len;
       sequences_[b].q_start = lengths.q_start;
       if (lengths.q_len > 0) cells += line_.parts(b) * line_.tiles(b) * line_.cells(line_.unit_at({b, 0, 0, 0}));

@@ -24,7 +24,7 @@ enum class prefetch_order : std::uint8_t {
   none,               ///< nothing but what is being read: left to the hardware
   of_use,             ///< what a visit further on reads
   of_use_by_pages,    ///< of its tiles, first lines, and those of memory pages in them: the hardware follows from there
-  of_memory,          ///< its part of the tokens that come next, whose rows of all heads touch each other
+  of_memory,          ///< its part of the tokens that come next, whose rows of all its heads touch each other
   of_memory_by_parts  ///< its part of them, spread over as many equal parts as a row has lines, pages side by side
 };
 
@@ -34,7 +34,7 @@ struct row_pitch {
 
   /// Whether the rows of one token, of `heads`, touch each other and those of the next.
   [[nodiscard]] constexpr bool rows_touch(std::int64_t heads) const noexcept {
-    return head == row && token == heads * row;
+    return (heads == 1 || head == row) && token == heads * row;
   }
 };
 
@@ -74,7 +74,7 @@ struct reading_pace {
                                                     const char* next) const noexcept {
     const bool by_parts = prefetch == prefetch_order::of_memory_by_parts;
     const std::int64_t stride = by_parts ? line_bytes : pitch.row;
-    return {{next + head * step * stride, nullptr}, stride, by_parts ? heads * step : 1};
+    return {{next + head * step * stride, nullptr}, stride, by_parts ? heads * step : 1, first_level};
   }
 };
 
@@ -104,12 +104,15 @@ inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on 
 
 /// KV heads that a unit walks over together. Interleaved inside a token, all, in the order they lie: head by head,
 /// every key would sit in another memory page. Apart, several where a few rows share a key: memory answers streams side
-/// by side faster than one by one. A single row reads one head after the other.
+/// by side faster than one by one, unless those of one head already are (parts_pay). A single row reads one head after
+/// the other.
 [[nodiscard]] constexpr std::int64_t heads_together(std::int64_t kv_heads, std::int64_t rows, std::int64_t k_bytes,
-                                                    key_order keys, bool interleaved) noexcept {
+                                                    key_order keys, bool interleaved,
+                                                    const processor_traits& processor) noexcept {
   if (keys == key_order::tiles) return 1;
   if (interleaved) return kv_heads;
-  return rows > 1 && reading_binds(rows, k_bytes) ? std::min<std::int64_t>(kv_heads, 4) : 1;
+  const bool gains = rows > 1 && rows > processor.rows_by_parts && reading_binds(rows, k_bytes);
+  return gains ? std::min<std::int64_t>(kv_heads, 4) : 1;
 }
 
 /// What decides the order in which a unit reads.
@@ -138,6 +141,11 @@ struct unit_shape {
          pitch.token <= u.memory.largest_token;
 }
 
+/// Whether few rows of one head had best prefetch the next block of its keys, or values, in parts side by side.
+[[nodiscard]] constexpr bool parts_pay(const unit_shape& u, const row_pitch& pitch) noexcept {
+  return u.heads == 1 && u.rows <= u.processor.rows_by_parts && pitch.rows_touch(1) && pitch.row % line_bytes == 0;
+}
+
 /// The most tokens whose rows fit in `bytes`: a power of two from `least` to a block.
 [[nodiscard]] constexpr std::int64_t tokens_within(std::int64_t bytes, std::int64_t row, std::int64_t least) noexcept {
   std::int64_t tokens = block_keys;
@@ -163,6 +171,7 @@ struct unit_shape {
     return {of_a_call, follows ? prefetch_order::of_use_by_pages : prefetch_order::of_use};
   }
   if (u.packed) return {};
+  if (parts_pay(u, u.k)) return {block_keys, prefetch_order::of_memory_by_parts};
   const bool one_head = u.heads == 1, single = u.rows == 1;
   if (hardware_follows(u) && !(one_head && u.k.element < 4)) return left_to_hardware(one_head ? block_keys : row_group);
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 2 : 8), u.k.row, row_group);
@@ -183,6 +192,7 @@ struct unit_shape {
 /// piece with each (memory_traits::beside_rows) do so in the order of use as well.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
   const bool one_head = u.heads == 1;
+  if (parts_pay(u, u.v)) return {block_keys, prefetch_order::of_memory_by_parts};
   if (!reading_binds(u.rows, u.v.element)) {
     const bool short_rows = u.v.row <= 64 * u.v.element;  // with time for the next visit's in a long visit only
     return {u.rows >= 2 * u.v.element || short_rows ? block_keys : block_keys / 2};
@@ -204,11 +214,12 @@ struct unit_shape {
   return std::clamp(bytes / (pace.step * pace.pitch.row), least, u.heads * block_keys / pace.step);
 }
 
-/// Whether what `pace` prefetches goes into the first level of cache: where the processor gains by it, in the order of
-/// use of several heads, and it finds room there.
+/// Whether what `pace` prefetches goes into the first level of cache: where the processor gains by it, in parts of one
+/// head and, if it finds room there, in the order of use of several.
 [[nodiscard]] constexpr bool to_first_level(const reading_pace& pace, const unit_shape& u) noexcept {
-  const bool gains = u.heads > 1 && u.rows <= u.processor.first_level_rows && reading_binds(u.rows, pace.pitch.element);
-  return gains && !pace.follows_memory() && pace.visits_on * pace.step * pace.pitch.row <= first_level_bytes / 2;
+  if (u.rows > u.processor.first_level_rows || !reading_binds(u.rows, pace.pitch.element)) return false;
+  if (u.heads == 1) return pace.prefetch == prefetch_order::of_memory_by_parts;
+  return !pace.follows_memory() && pace.visits_on * pace.step * pace.pitch.row <= first_level_bytes / 2;
 }
 
 /// How memory pages are asked for, as measured. Asked for one by one, in order, a processor sees where that leads and

@@ -123,6 +123,11 @@ struct work_line {
     const std::int64_t first = w.q_start + u.token;
     return visible.of_any(first, first + u.tokens - 1, w.kv_len);
   }
+  /// KV heads from a unit to the next one of its sequence; -1 where none follows.
+  [[nodiscard]] std::int64_t heads_on(const unit& u) const noexcept {
+    if (u.token + u.tokens < sequences[u.seq].q_len) return 0;
+    return u.head + u.heads < kv_heads ? u.heads : -1;
+  }
   /// Cells of a unit; one where it sees nothing, so that its rows are still written.
   [[nodiscard]] std::int64_t cells(const unit& u) const noexcept {
     return std::max<std::int64_t>(chunks_of(keys_of(u)).size(), 1);
