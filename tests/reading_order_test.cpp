@@ -240,8 +240,11 @@ TEST(ReadingOrder, RowsThatTouchArePrefetchedInTheOrderOfMemoryOnce) {
             // The next tokens find room beside these.
             const bool room = heads * bytes <= on.memory.largest_token && (rows > 1 || on.processor.asks_for_heads);
             const bool pays = on.processor.memory_order && room;
-            EXPECT_EQ(order.keys.follows_memory(), pays);
-            EXPECT_EQ(order.values.follows_memory(), pays && rows > on.memory.beside_rows && rows <= element);
+            const bool by_parts = on.processor.by_parts && rows > element && rows <= 4 * element &&
+                                  heads * bytes <= gqa::memory_page_bytes && bytes >= 4 * line_bytes;
+            EXPECT_EQ(order.keys.follows_memory(), pays || by_parts);
+            EXPECT_EQ(order.values.follows_memory(),
+                      (pays && rows > on.memory.beside_rows && rows <= element) || by_parts);
             for (const reading_pace& pace : {order.keys, order.values}) {
               if (!pace.follows_memory()) continue;
               const std::vector<int> once(static_cast<std::size_t>(pace.step * heads * bytes / line_bytes), 1);
@@ -301,19 +304,19 @@ TEST(ReadingOrder, ASingleRowOfOneHeadIsLeftToHardwareThatFollowsIt) {
   }
 }
 
-TEST(ReadingOrder, FewRowsOfOneHeadPrefetchTheNextBlockInPartsWhereThatPays) {
+TEST(ReadingOrder, FewRowsPrefetchWhatComesNextInPartsWhereThatPays) {
   // One of several heads, each far from the next, as it is alone.
   const auto one_head = [](std::int64_t rows, std::int64_t bytes, const machine& on) {
     unit_shape u = interleaved(1, rows, 4, bytes, on);
     u.k.head = u.v.head = tokens * bytes;
     return u;
   };
-  for (const std::int64_t rows : {1, 2, 4, 8, 9})
+  for (const std::int64_t rows : {1, 4, 8, 16, 17})
     for (const std::int64_t bytes : {128, 320, 512, 2048}) {
       const reading_order order = order_of(one_head(rows, bytes, of_xeon));
       for (const reading_pace& pace : {order.keys, order.values}) {
-        EXPECT_EQ(pace.prefetch == prefetch_order::of_memory_by_parts, rows <= 8);
-        if (rows > 8) continue;
+        EXPECT_EQ(pace.prefetch == prefetch_order::of_memory_by_parts, rows <= 16);
+        if (rows > 16) continue;
         EXPECT_EQ(pace.step, block_keys);
         EXPECT_EQ(next_of_memory(pace, 1),
                   std::vector<int>(static_cast<std::size_t>(block_keys * bytes / line_bytes), 1));
@@ -326,6 +329,17 @@ TEST(ReadingOrder, FewRowsOfOneHeadPrefetchTheNextBlockInPartsWhereThatPays) {
   unit_shape apart = one_head(1, 512, of_xeon);
   apart.v.token = 1024;
   EXPECT_EQ(order_of(apart).values.prefetch, prefetch_order::of_use) << "rows that lie apart";
+
+  for (const auto& [heads, step] : {std::pair<std::int64_t, std::int64_t>{2, 32}, {8, 32}, {16, 16}}) {
+    const reading_order order = order_of(interleaved(heads, 4, 2, 256, of_xeon));
+    for (const reading_pace& pace : {order.keys, order.values}) {
+      EXPECT_EQ(pace.prefetch, prefetch_order::of_memory_by_parts);
+      EXPECT_EQ(pace.step, step) << heads << " heads, of which 64 KiB come next";
+    }
+  }
+  EXPECT_EQ(order_of(interleaved(8, 2, 2, 256, of_xeon)).keys.prefetch, prefetch_order::of_use) << "reading binds";
+  EXPECT_EQ(order_of(interleaved(2, 7, 2, 128, of_xeon)).keys.prefetch, prefetch_order::of_use) << "two parts only";
+  EXPECT_EQ(order_of(interleaved(32, 4, 2, 256, of_xeon)).keys.prefetch, prefetch_order::of_use) << "large tokens";
 
   using gqa::detail::heads_together;
   const auto together = [](std::int64_t rows, const machine& on) {
@@ -465,6 +479,7 @@ TEST(ReadingOrder, ValuesFollowMemoryWhereReadingBinds) {
   for (const machine* on : {&of_zen3, &of_zen4, &of_xeon})
     for (const std::int64_t element : {2, 4})
       for (const std::int64_t rows : {element + 1, 2 * element, 4 * element, 8 * element}) {
+        if (on->processor.by_parts && rows <= 4 * element) continue;
         EXPECT_EQ(values(rows, element, *on).prefetch, prefetch_order::of_use) << rows << " rows";
         EXPECT_EQ(values(rows, element, *on).visits_on, 1) << rows << " rows have time for the next visit's";
       }

@@ -31,9 +31,9 @@ struct processor_traits {
   bool in_turn = true;
   /// Up to so many rows of several heads, where reading binds, prefetch into the first level of cache, not the second.
   std::int64_t first_level_rows = 0;
-  /// Up to so many rows of one head alone prefetch it in parts, memory pages side by side, which are answered sooner
-  /// than one after the other.
-  std::int64_t rows_by_parts = 0;
+  /// Memory pages side by side are answered sooner than one after the other: few rows prefetch what comes next in parts
+  /// (plan/reading_order.hpp).
+  bool by_parts = false;
 
   [[nodiscard]] bool operator==(const processor_traits&) const noexcept = default;
 };
@@ -65,7 +65,7 @@ struct processor_traits {
     t.follows_tiles = false;
     t.memory_order = t.in_turn = !has_wide_registers(target);
     t.first_level_rows = has_wide_registers(target) ? 4 : 1;
-    t.rows_by_parts = 8;
+    t.by_parts = true;
   }
   return t;
 }

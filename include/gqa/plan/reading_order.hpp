@@ -111,7 +111,7 @@ inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on 
                                                     const processor_traits& processor) noexcept {
   if (keys == key_order::tiles) return 1;
   if (interleaved) return kv_heads;
-  const bool gains = rows > 1 && rows > processor.rows_by_parts && reading_binds(rows, k_bytes);
+  const bool gains = rows > 1 && reading_binds(rows, k_bytes) && !processor.by_parts;
   return gains ? std::min<std::int64_t>(kv_heads, 4) : 1;
 }
 
@@ -141,9 +141,14 @@ struct unit_shape {
          pitch.token <= u.memory.largest_token;
 }
 
-/// Whether few rows of one head had best prefetch the next block of its keys, or values, in parts side by side.
+/// Whether rows had best prefetch the keys, or values, that come next in parts side by side: those of one head, which
+/// are a single stream; those of several, which have streams enough, where arithmetic takes longer, if tokens are small
+/// and rows make four parts or more. Measured.
 [[nodiscard]] constexpr bool parts_pay(const unit_shape& u, const row_pitch& pitch) noexcept {
-  return u.heads == 1 && u.rows <= u.processor.rows_by_parts && pitch.rows_touch(1) && pitch.row % line_bytes == 0;
+  const bool few = u.rows <= 4 * pitch.element, whole_lines = pitch.row % line_bytes == 0;
+  if (!u.processor.by_parts || !few || !whole_lines || !pitch.rows_touch(u.heads)) return false;
+  return u.heads == 1 ||
+         (!reading_binds(u.rows, pitch.element) && pitch.token <= memory_page_bytes && pitch.row >= 4 * line_bytes);
 }
 
 /// The most tokens whose rows fit in `bytes`: a power of two from `least` to a block.
@@ -151,6 +156,13 @@ struct unit_shape {
   std::int64_t tokens = block_keys;
   while (tokens > least && tokens * row > bytes) tokens /= 2;
   return tokens;
+}
+
+/// Visits that prefetch what comes next in parts: of several heads, no more than finds room in the second level of
+/// cache beside what is being read.
+[[nodiscard]] constexpr reading_pace by_parts(const unit_shape& u, const row_pitch& pitch) noexcept {
+  const std::int64_t room = tokens_within(2 * first_level_bytes, pitch.token, row_group);
+  return {u.heads == 1 ? block_keys : std::min(room, block_keys / 2), prefetch_order::of_memory_by_parts};
 }
 
 /// Visits of `step` tokens that prefetch nothing.
@@ -171,7 +183,7 @@ struct unit_shape {
     return {of_a_call, follows ? prefetch_order::of_use_by_pages : prefetch_order::of_use};
   }
   if (u.packed) return {};
-  if (parts_pay(u, u.k)) return {block_keys, prefetch_order::of_memory_by_parts};
+  if (parts_pay(u, u.k)) return by_parts(u, u.k);
   const bool one_head = u.heads == 1, single = u.rows == 1;
   if (hardware_follows(u) && !(one_head && u.k.element < 4)) return left_to_hardware(one_head ? block_keys : row_group);
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 2 : 8), u.k.row, row_group);
@@ -192,7 +204,7 @@ struct unit_shape {
 /// piece with each (memory_traits::beside_rows) do so in the order of use as well.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
   const bool one_head = u.heads == 1;
-  if (parts_pay(u, u.v)) return {block_keys, prefetch_order::of_memory_by_parts};
+  if (parts_pay(u, u.v)) return by_parts(u, u.v);
   if (!reading_binds(u.rows, u.v.element)) {
     const bool short_rows = u.v.row <= 64 * u.v.element;  // with time for the next visit's in a long visit only
     return {u.rows >= 2 * u.v.element || short_rows ? block_keys : block_keys / 2};
