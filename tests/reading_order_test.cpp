@@ -69,11 +69,13 @@ walk_order order_of_walk(const walk& w, const gqa::kernel_table& table) {
   const gqa::detail::sequence_work cut =
       gqa::detail::cut(w.q_len, group, gqa::detail::heads_together(w.kv_heads, rows, size, keys, interleaved, traits));
   const row_pitch pitch{size, row, interleaved ? row : tokens * row, interleaved ? w.kv_heads * row : row};
+  row_pitch of_keys = pitch;
+  if (keys == gqa::key_order::tiles) of_keys.token = gqa::tile_tokens * row;  // from tile to tile
   const unit_shape unit{table.memory,
                         traits,
                         cut.unit_heads,
                         cut.unit_tokens * group,
-                        pitch,
+                        of_keys,
                         pitch,
                         keys,
                         rows > table.unpacked_rows,
@@ -355,6 +357,7 @@ TEST(ReadingOrder, TilesReadInOrderAreAskedForByPagesWhereReadingBinds) {
   const auto keys = [](const machine& on, std::int64_t rows, std::int64_t element, bool in_one_pass) {
     unit_shape u = interleaved(1, rows, element, 128 * element, on);
     u.keys = gqa::key_order::tiles;
+    u.k.token = gqa::tile_tokens * u.k.row;
     u.tiles_in_one_pass = in_one_pass;
     return order_of(u).keys;
   };
@@ -362,13 +365,40 @@ TEST(ReadingOrder, TilesReadInOrderAreAskedForByPagesWhereReadingBinds) {
     for (const std::int64_t element : {2, 4})
       for (const std::int64_t rows : {1, 2, 3, 4, 5})
         for (const bool in_one_pass : {false, true}) {
-          const bool follows = on != &of_xeon && in_one_pass && rows <= element;
-          EXPECT_EQ(keys(*on, rows, element, in_one_pass).prefetch,
-                    follows ? prefetch_order::of_use_by_pages : prefetch_order::of_use)
+          const bool follows = on != &of_xeon && rows <= element;
+          EXPECT_EQ(keys(*on, rows, element, in_one_pass).prefetch, !in_one_pass ? prefetch_order::of_use
+                                                                    : on == &of_xeon
+                                                                        ? prefetch_order::of_memory_by_parts
+                                                                    : follows ? prefetch_order::of_use_by_pages
+                                                                              : prefetch_order::of_use)
               << rows << " rows";
         }
   EXPECT_EQ(keys(of_zen4, 4, 4, true).visits_on, 2) << "32 KiB by 32 tokens";
   EXPECT_EQ(keys(of_zen4, 4, 4, false).visits_on, 1);
+}
+
+TEST(ReadingOrder, TilesInPartsPrefetchTheNextBlockOnce) {
+  for (const std::int64_t element : {2, 4})
+    for (const std::int64_t dim : {64, 128, 256}) {
+      unit_shape u = interleaved(1, 4, element, dim * element, of_xeon);
+      u.keys = gqa::key_order::tiles;
+      u.k.token = gqa::tile_tokens * u.k.row;
+      u.tiles_in_one_pass = true;
+      const reading_pace pace = order_of(u).keys;
+      const std::int64_t bytes = block_keys * u.k.row, of_a_line = line_bytes / (gqa::tile_tokens * element);
+      std::vector<char> next(static_cast<std::size_t>(bytes));
+      std::vector<int> times(static_cast<std::size_t>(bytes / line_bytes));
+      const gqa::rows_ahead ahead = pace.next_tiles(next.data());
+      EXPECT_EQ(ahead.spread * gqa::score_lanes, bytes) << "a part a lane";
+      for (std::int64_t tile = 0; tile < pace.step / gqa::tile_tokens; ++tile)
+        for (std::int64_t i = 0; i < dim / gqa::score_lanes; ++i)
+          for (std::int64_t lane = 0; lane < gqa::score_lanes; ++lane) {
+            const std::int64_t byte =
+                ahead.base - next.data() + tile * ahead.stride + lane * ahead.spread + i * gqa::tile_tokens * element;
+            ++times.at(static_cast<std::size_t>(byte / line_bytes));
+          }
+      EXPECT_EQ(times, std::vector<int>(times.size(), static_cast<int>(of_a_line))) << "once for each part of a line";
+    }
 }
 
 TEST(ReadingOrder, MemoryPagesArePrefetchedWhereThatPays) {

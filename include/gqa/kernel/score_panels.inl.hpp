@@ -43,11 +43,13 @@ template <element E>
 inline constexpr int rows_in_one_pass = panel_sums<E> / (int)(score_lanes* panel_vectors);
 static_assert(rows_in_one_pass<element::f32> < 2 || rows_in_one_pass<element::f32> > 3);  // see rows_of_tile
 
-/// What is prefetched, `step` bytes with each element of a lane unless that is 0, while panels are read that are not
-/// packed: those that come next, in the order they lie. Memory answers that sooner than the order of use.
+/// What is prefetched while panels are read that are not packed: those that come next, a line with each element of a
+/// lane, `step` bytes on each time unless that is 0, and `back` bytes after the last lane of those taken at once. In
+/// the order they lie, which memory answers sooner than the order of use, back is 0; in parts, a step leads to the next
+/// one.
 struct panels_ahead {
   const char* panels[wide / panel_vectors];
-  std::int64_t step;
+  std::int64_t step, back;
 };
 
 /// The first line of so many bytes and of each memory page in them: the rest comes by itself where they are read in
@@ -79,6 +81,7 @@ GQA_INLINE void panel_lanes(const float* q, const char* const* panels, panels_ah
     prefetch_panels<C, Packed>(ahead);
     panel_step<E, R, C>(q, panels, at, acc + l * R * C);
   }
+  for (int j = 0; !Packed && j < C / panel_vectors; ++j) ahead.panels[j] -= ahead.back;
 }
 
 template <element E, int R, int C, bool Packed>
@@ -159,7 +162,8 @@ GQA_INLINE void rows_in_tiles(const score_args& a, const char* const* panels, pa
     const std::int64_t inside = row % row_tile;
     const float* q = a.q + (row - inside) * padded_dim + inside;
     float* t = s + row * block_keys;
-    ahead.step = row < asking && !a.first_lines ? (panel_keys * size_of<E> * n + asking - 1) / asking : 0;
+    if (ahead.back == 0)
+      ahead.step = row < asking && !a.first_lines ? (panel_keys * size_of<E> * n + asking - 1) / asking : 0;
     if (n == R) panel_tile<E, R, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
     else if (R > 4 && n == 4) panel_tile<E, 4, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
     else if (R == 4 && n == 3) panel_tile<E, 3, C, Packed>(q, panels, ahead, a.dim, a.scale, t);
@@ -194,6 +198,10 @@ GQA_INLINE void panels_at(const score_args& a, std::int64_t i) {
   constexpr int n = C / panel_vectors;
   const char* k[n];
   panels_ahead ahead{};
+  if (const std::int64_t part = a.keys.ahead.spread; !Packed && part > 1) {
+    ahead.step = part;
+    ahead.back = score_lanes * part - panel_keys * size_of<E>;
+  }
   for (int j = 0; j < n; ++j) {
     k[j] = row(a.keys, i + j);
     if (!Packed) ahead.panels[j] = row(a.keys.ahead, i + j);

@@ -26,7 +26,8 @@ struct row_table {
 };
 
 /// What kernels prefetch while they read rows, hints only: with byte b of row i, byte b * spread from base + offsets[i]
-/// on or, without offsets, from base + i * stride. Tiles take `spread` for 1.
+/// on or, without offsets, from base + i * stride. Of a tile that is read in one pass, unless `spread` is 1, element i
+/// of lane l brings what lies i * 16 elements from base + l * spread on.
 struct rows_ahead : row_table {
   std::int64_t stride = 0;  ///< also from row to row where rows are evenly spaced
   std::int64_t spread = 1;

@@ -106,9 +106,14 @@ class unit_walk {
     });
   }
   [[nodiscard]] row_set tiles(const key_block& b, std::int64_t head, std::int64_t c, std::int64_t n) const noexcept {
-    return rows_at(order_.keys, head, n, 0, 1, [&](const visit& v) noexcept -> row_table {
+    const auto at = [&](const visit& v) noexcept -> row_table {
       return {in_.key_head(unit_.head + v.head), b.k_tiles + (c + v.token) / tile_tokens};
-    });
+    };
+    reading_pace pace = order_.keys;
+    if (b.run < pace.step && pace.follows_memory()) pace.prefetch = prefetch_order::of_use;  // the next ones lie apart
+    if (!pace.follows_memory()) return rows_at(pace, head, n, 0, 1, at);
+    const row_table next = at({head, pace.step});
+    return {at({head, 0}), pace.next_tiles(next.base + *next.offsets), n, 0, 1};
   }
   [[nodiscard]] row_set values(const reading_pace& pace, const key_block& b, std::int64_t head, std::int64_t c,
                                std::int64_t n) const noexcept {
@@ -178,7 +183,9 @@ class unit_walk {
 
   void score_by_panels(const key_block& b, bool even) noexcept {
     const kernel_table& k = *in_.kernels;
-    const std::int64_t together = even ? 2 * tile_tokens : tile_tokens;  // fewer leave out more that no row sees
+    const bool packed = form_ == score_form::packed;
+    const std::int64_t of_a_call = packed ? 2 * tile_tokens : order_.keys.step;
+    const std::int64_t together = even ? of_a_call : tile_tokens;  // fewer leave out more that no row sees
     for (std::int64_t h = 0; h < unit_.heads; ++h) {
       for (std::int64_t c = b.begin; c < b.end; c += together) {
         const std::int64_t n = std::min(together, b.end - c);
@@ -191,7 +198,7 @@ class unit_walk {
                      in_.scale,
                      scores(h) + first * block_keys + c,
                      in_.processor.halves_registers};
-        if (form_ == score_form::packed) {
+        if (packed) {
           if (tiles_) k.pack_tiles(tiles(b, h, c, n), in_.head_dim, work_.panels);
           else k.pack_rows(keys(order_.keys, b, h, c, n), in_.head_dim, work_.panels);
           const std::int64_t offsets[2] = {0, in_.padded_dim * tile_tokens * 4};

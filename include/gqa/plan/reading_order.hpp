@@ -76,6 +76,12 @@ struct reading_pace {
     const std::int64_t stride = by_parts ? line_bytes : pitch.row;
     return {{next + head * step * stride, nullptr}, stride, by_parts ? heads * step : 1, first_level};
   }
+
+  /// The same for keys of one head in tiles: of as many parts as there are lanes, each tile its share of each.
+  [[nodiscard]] constexpr rows_ahead next_tiles(const char* next) const noexcept {
+    const std::int64_t share = tile_tokens * pitch.row / score_lanes;
+    return {{next, nullptr}, share, step / tile_tokens * share};
+  }
 };
 
 /// How the memory pages that come next are asked for (page_prefetch.hpp).
@@ -178,6 +184,9 @@ struct unit_shape {
 /// every line would take the place of reads.
 [[nodiscard]] constexpr reading_pace key_pace(const unit_shape& u) noexcept {
   if (u.keys == key_order::tiles) {
+    const row_pitch tile{u.k.element, tile_tokens * u.k.row, u.k.head, u.k.token};
+    const bool even = u.k.row % (score_lanes * u.k.element) == 0;  // each lane has as many elements
+    if (u.tiles_in_one_pass && even && parts_pay(u, tile)) return by_parts(u, tile);
     const bool follows = u.tiles_in_one_pass && u.processor.follows_tiles && reading_binds(u.rows, u.k.element);
     const std::int64_t of_a_call = 2 * tile_tokens;
     return {of_a_call, follows ? prefetch_order::of_use_by_pages : prefetch_order::of_use};
@@ -195,8 +204,8 @@ struct unit_shape {
             in_order ? prefetch_order::of_memory : prefetch_order::of_use};
   }
   if (!in_order) return {row_group};
-  const bool by_parts = u.k.row % line_bytes == 0;
-  return {single ? row_group : step, by_parts ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
+  const bool whole_lines = u.k.row % line_bytes == 0;
+  return {single ? row_group : step, whole_lines ? prefetch_order::of_memory_by_parts : prefetch_order::of_memory};
 }
 
 /// The same for values. A visit loads and stores the sums that it adds to, so that rows that take longer than reading
@@ -259,7 +268,7 @@ struct unit_shape {
   order.values.pitch = u.v;
   order.keys.visits_on = visits_on(order.keys, u);
   if (reading_binds(u.rows, u.v.element)) order.values.visits_on = visits_on(order.values, u);
-  order.keys.first_level = to_first_level(order.keys, u);
+  order.keys.first_level = u.keys == key_order::rows && to_first_level(order.keys, u);
   order.values.first_level = to_first_level(order.values, u);
   order.in_turn = u.processor.in_turn && reading_binds(u.rows, u.k.element) && (one_head || !single) &&
                   !order.keys.follows_memory();
