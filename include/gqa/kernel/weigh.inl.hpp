@@ -7,7 +7,7 @@ inline constexpr std::int64_t value_columns = value_vectors * width;
 
 /// The same for 2 to 4 rows, as measured: wide tiles broadcast fewer weights and hide more latency, as far as there are
 /// registers, of which 16-bit values may need some to widen; 2 and 4 rows of f32 on AVX-512, bound by reading, gain
-/// from narrow ones.
+/// from narrow ones, which bring the next piece of a value (values_ahead::beside), unless they prefetch in parts.
 template <element E, int R>
 constexpr int few_vectors() {
   if (width == 16) return E == element::f32 && R != 3 ? 2 : 4;
@@ -218,10 +218,9 @@ GQA_ENTRY void weigh_many(const weigh_args& a) noexcept {
   if (column < a.dim) weigh_rows<E, 4, 1, true, F>(a, column);
 }
 
-/// R rows: a single one in the widest tiles, more in those of few_vectors. Not inlined, as dot_tile.
-template <element E, int R, fetch F = fetch::all>
+/// R rows, up to 4, in tiles of C vectors as far as they go. Not inlined, as dot_tile.
+template <element E, int R, int C, fetch F = fetch::all>
 GQA_ENTRY void weigh_few(const weigh_args& a) noexcept {
-  constexpr int C = R == 1 ? value_vectors : few_vectors<E, R>();
   const float* p = a.p;
   float* o = a.o;
   std::int64_t column = 0;
@@ -236,13 +235,23 @@ GQA_ENTRY void weigh_few(const weigh_args& a) noexcept {
   if (column < a.dim) weigh_tile<E, R, 1, true, F>(a, p, {}, column, a.dim - column, o + column);
 }
 
+/// 2 to 4 rows.
+template <element E, int R>
+GQA_INLINE void weigh_together(const weigh_args& a) {
+  constexpr int C = few_vectors<E, R>();
+  if constexpr (width == 16 && C < 4)
+    if (a.values.ahead.spread > 1) return weigh_few<E, R, 4>(a);
+  weigh_few<E, R, C>(a);
+}
+
 template <element E>
 GQA_ENTRY void weigh(const weigh_args& a) noexcept {
+  constexpr int widest = value_vectors;
   switch (a.rows) {
-    case 1: return reads_ahead(a.values) ? weigh_few<E, 1>(a) : weigh_few<E, 1, fetch::none>(a);
-    case 2: return weigh_few<E, 2>(a);
-    case 3: return weigh_few<E, 3>(a);
-    case 4: return weigh_few<E, 4>(a);
+    case 1: return reads_ahead(a.values) ? weigh_few<E, 1, widest>(a) : weigh_few<E, 1, widest, fetch::none>(a);
+    case 2: return weigh_together<E, 2>(a);
+    case 3: return weigh_together<E, 3>(a);
+    case 4: return weigh_together<E, 4>(a);
     default: return weigh_many<E, fetch::share>(a);
   }
 }
