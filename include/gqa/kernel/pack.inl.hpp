@@ -51,7 +51,7 @@ GQA_ENTRY void pack_values(const row_set& values, std::int64_t dim, float* rows,
     const row_run v = row_at(values, i);
     std::int64_t d = 0;
     for (; d + width <= dim; d += width) {
-      if (d * size_of<E> % line_bytes == 0) prefetch(v.ahead + d * size_of<E>);
+      if (d * size_of<E> % line_bytes == 0) prefetch(v.ahead + d * size_of<E> * values.ahead.spread);
       vstore(rows + d, widen<E>(v.row + d * size_of<E>));
     }
     for (; d < dim; ++d) rows[d] = widen_one<E>(v.row + d * size_of<E>);

@@ -44,9 +44,9 @@ inline constexpr int rows_in_one_pass = panel_sums<E> / (int)(score_lanes* panel
 static_assert(rows_in_one_pass<element::f32> < 2 || rows_in_one_pass<element::f32> > 3);  // see rows_of_tile
 
 /// What is prefetched while panels are read that are not packed: those that come next, a line with each element of a
-/// lane, `step` bytes on each time unless that is 0, and `back` bytes after the last lane of those taken at once. In
-/// the order they lie, which memory answers sooner than the order of use, back is 0; in parts, a step leads to the next
-/// one.
+/// lane, `step` bytes on each time, and `back` bytes back after the last of the lanes taken at once. In the order they
+/// lie, which memory answers sooner than the order of use, back is 0; in parts, a step leads to the next part. Where
+/// step is 0, nothing is.
 struct panels_ahead {
   const char* panels[wide / panel_vectors];
   std::int64_t step, back;

@@ -26,8 +26,8 @@ struct row_table {
 };
 
 /// What kernels prefetch while they read rows, hints only: with byte b of row i, byte b * spread from base + offsets[i]
-/// on or, without offsets, from base + i * stride. Of a tile that is read in one pass, unless `spread` is 1, element i
-/// of lane l brings what lies i * 16 elements from base + l * spread on.
+/// on or, without offsets, from base + i * stride. Of tile i, unless `spread` is 1, element j of lane l brings what
+/// lies i * stride + l * spread bytes and j * 16 elements on; such a tile is read in one pass, of whole lanes.
 struct rows_ahead : row_table {
   std::int64_t stride = 0;  ///< also from row to row where rows are evenly spaced
   std::int64_t spread = 1;

@@ -129,7 +129,8 @@ template <element E, int R, int C, bool Partial, fetch F>
 GQA_INLINE void weigh_runs(const weigh_args& a, const float* p, value_share share, std::int64_t column,
                            std::int64_t elements, vec* acc) {
   const std::int64_t at = column * size_of<E>, in_line = at % line_bytes, stride = a.values.stride;
-  // Rows that touch are asked for in the order they lie, piece after piece; of rows that lie apart, these columns.
+  // Rows that touch are asked for in the order they lie, piece after piece, or in parts, each line of a row from the
+  // part of its number; of rows that lie apart, these columns.
   const rows_ahead& ahead = a.values.ahead;
   const bool by_parts = ahead.spread > 1, touch = !by_parts && ahead.stride == a.dim * size_of<E>;
   constexpr std::int64_t piece = C * width * size_of<E>;

@@ -110,7 +110,8 @@ class unit_walk {
       return {in_.key_head(unit_.head + v.head), b.k_tiles + (c + v.token) / tile_tokens};
     };
     reading_pace pace = order_.keys;
-    if (b.run < pace.step && pace.follows_memory()) pace.prefetch = prefetch_order::of_use;  // the next ones lie apart
+    const bool apart = b.run < pace.step || n < pace.step;  // a call reads no whole block, or none lies in one piece
+    if (apart && pace.follows_memory()) pace.prefetch = prefetch_order::of_use;
     if (!pace.follows_memory()) return rows_at(pace, head, n, 0, 1, at);
     const row_table next = at({head, pace.step});
     return {at({head, 0}), pace.next_tiles(next.base + *next.offsets), n, 0, 1};

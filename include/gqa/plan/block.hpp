@@ -1,6 +1,6 @@
 // The blocks of 64 keys that a unit looks at, with the byte offsets of the keys and values in them: runs end here, so
 // that neither kernels nor the walk know pages. Several blocks of one chunk may be current at once; offsets of the
-// block that follows stand behind theirs, for prefetch: behind the unit's last, those of the next unit's first.
+// block that follows stand behind theirs, for prefetch: where a unit ends, those of the sequence's next unit.
 #pragma once
 
 #include <algorithm>
@@ -43,8 +43,8 @@ struct key_block {
 template <kv_layout Layout>
 class block_list {
  public:
-  /// Blocks of chunks[first_cell] ... chunks[last_cell - 1], up to `together` of one chunk at a time. A unit that
-  /// follows looks at the same chunks, `heads_on` KV heads further.
+  /// Blocks of chunks[first_cell] ... chunks[last_cell - 1], up to `together` of one chunk at a time. The unit that
+  /// follows is taken to begin where this one does, `heads_on` KV heads further; none does where that is negative.
   block_list(const Layout& layout, const step_inputs& in, std::int64_t seq, const visible_keys& keys,
              const chunk_list& chunks, std::int64_t first_cell, std::int64_t last_cell, std::int64_t together,
              std::int64_t heads_on) noexcept
@@ -88,10 +88,11 @@ class block_list {
     find(blocks_[i], next_);
     place(i);
     if (blocks_[i].chunk != no_chunk) locate(blocks_[i]);
-    else if (last_cell_ == chunks_.size() && heads_on_ >= 0) locate_in_next_unit(i);
+    else if (i > 0 && last_cell_ == chunks_.size() && heads_on_ >= 0) locate_in_next_unit(i);
   }
 
-  /// Offsets of the next unit's first block in place of block i's.
+  /// Offsets of the next unit's first block in place of block i's, and behind the columns of the last one, i - 1, which
+  /// may end early: each visit looks for what comes next so many columns on.
   void locate_in_next_unit(std::int64_t i) noexcept {
     key_block first;
     place_in_unit start{0, 0};
@@ -100,7 +101,8 @@ class block_list {
     first.k = blocks_[i].k;
     first.v = blocks_[i].v;
     first.k_tiles = blocks_[i].k_tiles;
-    locate(first);
+    locate_each(first);
+    locate_tiles(first);
     const std::int64_t k = heads_on_ * layout_.k_strides().head * in_.k_bytes;
     const std::int64_t v = heads_on_ * layout_.v_strides().head * in_.v_bytes;
     for (std::int64_t c = 0; c < block_keys; ++c) {
@@ -108,6 +110,13 @@ class block_list {
       first.v[c] += v;
     }
     for (std::int64_t t = 0; t < tiles_in_block; ++t) first.k_tiles[t] += k;
+    const key_block& last = blocks_[i - 1];
+    for (std::int64_t c = last.end; c < block_keys; ++c) {
+      last.k[c] = first.k[c - last.end];
+      last.v[c] = first.v[c - last.end];
+    }
+    for (std::int64_t t = last.end / tile_tokens; t < tiles_in_block; ++t)
+      last.k_tiles[t] = first.k_tiles[t - last.end / tile_tokens];
   }
 
   void place(std::int64_t i) noexcept {
@@ -146,6 +155,10 @@ class block_list {
       b.run = 1;
       locate_each(b);
     }
+    locate_tiles(b);
+  }
+
+  void locate_tiles(const key_block& b) noexcept {
     if (!tiles_) return;
     std::fill_n(b.k_tiles, tiles_in_block, tile_offset(b.position + b.seen[0].begin));
     for (const interval& seen : b.seen)

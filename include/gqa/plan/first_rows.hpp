@@ -1,6 +1,6 @@
 // Prefetches the keys and values that a walk over a unit reads first. Later ones are asked for while something else is
 // computed (reading_order.hpp); for the first, rows that take longer than reading would wait line by line, where memory
-// answers many lines at once.
+// answers many lines at once. The unit before may have asked for some of them (block.hpp); asking again costs little.
 #pragma once
 
 #include <algorithm>

@@ -25,7 +25,7 @@ enum class prefetch_order : std::uint8_t {
   of_use,             ///< what a visit further on reads
   of_use_by_pages,    ///< of its tiles, first lines, and those of memory pages in them: the hardware follows from there
   of_memory,          ///< its part of the tokens that come next, whose rows of all its heads touch each other
-  of_memory_by_parts  ///< its part of them, spread over as many equal parts as a row has lines, pages side by side
+  of_memory_by_parts  ///< its part of them, spread over equal parts, pages side by side: as many as a row has lines
 };
 
 /// How keys, or values, lie: bytes of an element, of a row, from head to head and from token to token.
@@ -77,7 +77,7 @@ struct reading_pace {
     return {{next + head * step * stride, nullptr}, stride, by_parts ? heads * step : 1, first_level};
   }
 
-  /// The same for keys of one head in tiles: of as many parts as there are lanes, each tile its share of each.
+  /// The same for keys of one head in tiles: of as many parts as a score has lanes, each tile its share of each.
   [[nodiscard]] constexpr rows_ahead next_tiles(const char* next) const noexcept {
     const std::int64_t share = tile_tokens * pitch.row / score_lanes;
     return {{next, nullptr}, share, step / tile_tokens * share};
@@ -98,7 +98,7 @@ struct reading_order {
   /// Memory pages where a layout's runs hold many, and where they hold few, which lie apart.
   page_order pages = page_order::none, pages_apart = page_order::none;
   /// Tokens of a walk's first block that are prefetched before anything is read (first_rows.hpp): keys of all heads,
-  /// values of the first.
+  /// values of the first one.
   std::int64_t first_keys = 0, first_values = 0;
 };
 
@@ -110,8 +110,8 @@ inline constexpr std::int64_t first_level_bytes = 32 * 1024;  ///< of cache, on 
 
 /// KV heads that a unit walks over together. Interleaved inside a token, all, in the order they lie: head by head,
 /// every key would sit in another memory page. Apart, several where a few rows share a key: memory answers streams side
-/// by side faster than one by one, unless those of one head already are (parts_pay). A single row reads one head after
-/// the other.
+/// by side faster than one by one, unless one head is read as several streams (parts_pay). A single row reads one head
+/// after the other.
 [[nodiscard]] constexpr std::int64_t heads_together(std::int64_t kv_heads, std::int64_t rows, std::int64_t k_bytes,
                                                     key_order keys, bool interleaved,
                                                     const processor_traits& processor) noexcept {
@@ -259,8 +259,9 @@ struct unit_shape {
 /// the hardware of most processors follows; otherwise several keys side by side load a query less often.
 ///
 /// Rows that take longer than reading ask at a walk's start for the keys of up to 64 KiB, measured on short windows,
-/// and for the values of the first visit, after which each brings the next. Where reading binds, asking would only come
-/// on top; where tokens are large, much would be pushed out again.
+/// and for the values of the first visit, which in the order of use bring the next one's; in the order of memory,
+/// asking for all heads' gained nothing. Where reading binds, asking would only come on top; where tokens are large,
+/// much would be pushed out again.
 [[nodiscard]] constexpr reading_order order_of(const unit_shape& u) noexcept {
   const bool single = u.rows == 1, one_head = u.heads == 1;
   reading_order order{key_pace(u), value_pace(u)};
