@@ -377,13 +377,10 @@ TEST(ReadingOrder, TilesReadInOrderAreAskedForByPagesWhereReadingBinds) {
     for (const std::int64_t element : {2, 4})
       for (const std::int64_t rows : {1, 2, 3, 4, 5})
         for (const bool in_one_pass : {false, true}) {
-          const bool follows = on != &of_xeon && rows <= element;
-          EXPECT_EQ(keys(*on, rows, element, in_one_pass).prefetch, !in_one_pass ? prefetch_order::of_use
-                                                                    : on == &of_xeon
-                                                                        ? prefetch_order::of_memory_by_parts
-                                                                    : follows ? prefetch_order::of_use_by_pages
-                                                                              : prefetch_order::of_use)
-              << rows << " rows";
+          prefetch_order expected = prefetch_order::of_use;
+          if (in_one_pass && on == &of_xeon) expected = prefetch_order::of_memory_by_parts;
+          else if (in_one_pass && rows <= element) expected = prefetch_order::of_use_by_pages;
+          EXPECT_EQ(keys(*on, rows, element, in_one_pass).prefetch, expected) << rows << " rows";
         }
   EXPECT_EQ(keys(of_zen4, 4, 4, true).visits_on, 2) << "32 KiB by 32 tokens";
   EXPECT_EQ(keys(of_zen4, 4, 4, false).visits_on, 1);

@@ -65,7 +65,7 @@ class block_list {
     std::copy_n(k_ + size_ * block_keys, block_keys, k_);
     std::copy_n(v_ + size_ * block_keys, block_keys, v_);
     std::copy_n(k_tiles_ + size_ * tiles_in_block, tiles_in_block, k_tiles_);
-    place(0);
+    place(blocks_[0], 0);
     gather();
   }
 
@@ -86,7 +86,7 @@ class block_list {
 
   void fill(std::int64_t i) noexcept {
     find(blocks_[i], next_);
-    place(i);
+    place(blocks_[i], i);
     if (blocks_[i].chunk != no_chunk) locate(blocks_[i]);
     else if (i > 0 && last_cell_ == chunks_.size() && heads_on_ >= 0) locate_in_next_unit(i);
   }
@@ -98,9 +98,7 @@ class block_list {
     place_in_unit start{0, 0};
     find(first, start);
     if (first.chunk == no_chunk) return;
-    first.k = blocks_[i].k;
-    first.v = blocks_[i].v;
-    first.k_tiles = blocks_[i].k_tiles;
+    place(first, i);
     locate_each(first);
     locate_tiles(first);
     const std::int64_t k = heads_on_ * layout_.k_strides().head * in_.k_bytes;
@@ -119,10 +117,11 @@ class block_list {
       last.k_tiles[t] = first.k_tiles[t - last.end / tile_tokens];
   }
 
-  void place(std::int64_t i) noexcept {
-    blocks_[i].k = k_ + i * block_keys;
-    blocks_[i].v = v_ + i * block_keys;
-    blocks_[i].k_tiles = k_tiles_ + i * tiles_in_block;
+  /// Lets b have the offsets of the i-th block.
+  void place(key_block& b, std::int64_t i) noexcept {
+    b.k = k_ + i * block_keys;
+    b.v = v_ + i * block_keys;
+    b.k_tiles = k_tiles_ + i * tiles_in_block;
   }
 
   /// The block from `at` on in which somebody sees a key, and behind which `at` is left.

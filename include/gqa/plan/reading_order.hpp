@@ -166,9 +166,10 @@ struct unit_shape {
 
 /// Visits that prefetch what comes next in parts: of several heads, no more than finds room in the second level of
 /// cache beside what is being read.
-[[nodiscard]] constexpr reading_pace by_parts(const unit_shape& u, const row_pitch& pitch) noexcept {
+[[nodiscard]] constexpr reading_pace pace_by_parts(const unit_shape& u, const row_pitch& pitch) noexcept {
+  if (u.heads == 1) return {block_keys, prefetch_order::of_memory_by_parts};
   const std::int64_t room = tokens_within(2 * first_level_bytes, pitch.token, row_group);
-  return {u.heads == 1 ? block_keys : std::min(room, block_keys / 2), prefetch_order::of_memory_by_parts};
+  return {std::min(room, block_keys / 2), prefetch_order::of_memory_by_parts};
 }
 
 /// Visits of `step` tokens that prefetch nothing.
@@ -186,13 +187,13 @@ struct unit_shape {
   if (u.keys == key_order::tiles) {
     const row_pitch tile{u.k.element, tile_tokens * u.k.row, u.k.head, u.k.token};
     const bool even = u.k.row % (score_lanes * u.k.element) == 0;  // each lane has as many elements
-    if (u.tiles_in_one_pass && even && parts_pay(u, tile)) return by_parts(u, tile);
+    if (u.tiles_in_one_pass && even && parts_pay(u, tile)) return pace_by_parts(u, tile);
     const bool follows = u.tiles_in_one_pass && u.processor.follows_tiles && reading_binds(u.rows, u.k.element);
     const std::int64_t of_a_call = 2 * tile_tokens;
     return {of_a_call, follows ? prefetch_order::of_use_by_pages : prefetch_order::of_use};
   }
   if (u.packed) return {};
-  if (parts_pay(u, u.k)) return by_parts(u, u.k);
+  if (parts_pay(u, u.k)) return pace_by_parts(u, u.k);
   const bool one_head = u.heads == 1, single = u.rows == 1;
   if (hardware_follows(u) && !(one_head && u.k.element < 4)) return left_to_hardware(one_head ? block_keys : row_group);
   const std::int64_t step = tokens_within(first_level_bytes / (one_head ? 2 : 8), u.k.row, row_group);
@@ -213,7 +214,7 @@ struct unit_shape {
 /// piece with each (memory_traits::beside_rows) do so in the order of use as well.
 [[nodiscard]] constexpr reading_pace value_pace(const unit_shape& u) noexcept {
   const bool one_head = u.heads == 1;
-  if (parts_pay(u, u.v)) return by_parts(u, u.v);
+  if (parts_pay(u, u.v)) return pace_by_parts(u, u.v);
   if (!reading_binds(u.rows, u.v.element)) {
     const bool short_rows = u.v.row <= 64 * u.v.element;  // with time for the next visit's in a long visit only
     return {u.rows >= 2 * u.v.element || short_rows ? block_keys : block_keys / 2};
