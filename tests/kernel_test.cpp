@@ -3,6 +3,7 @@
 // V. GQA_TEST_EVERY_FLOAT=1 in the environment tests every float instead of every 1009th.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
@@ -11,6 +12,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -105,6 +107,39 @@ TEST(Kernel, NanStaysNan) {
       k->soften({row, 1, 0, 16, &m, l, o, 16, false});
       EXPECT_TRUE(std::isnan(row[5])) << gqa::name(k->target);
       EXPECT_TRUE(std::isnan(l[5]));
+    }
+}
+
+/// Rows whose maximum rises, falls behind or is new, that see nothing, or that meet NaN.
+TEST(Kernel, RowsSoftenTogetherAsEachAlone) {
+  constexpr std::int64_t most = 37, o_stride = 48;
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal(0.0f, 3.0f);
+  std::vector<float> s(most * block_keys), l(most * sum_lanes), o(most * o_stride), m(most);
+  for (auto* x : {&s, &l, &o})
+    for (float& y : *x) y = normal(random);
+  for (std::int64_t r = 0; r < most; ++r) {
+    m[r] = r % 5 == 0 ? -INFINITY : std::rint(normal(random)) + 4.0f;
+    if (r % 6 == 1) s[r * block_keys + r] = 40.0f;
+    if (r % 7 == 2) std::fill_n(&s[r * block_keys], block_keys, -INFINITY);
+    if (r % 11 == 3) s[r * block_keys + 20] = from_bits(0x7fc00000u);
+    if (r % 13 == 4) std::fill_n(&s[r * block_keys], block_keys, from_bits(0x7fc00000u));
+  }
+  for (const kernel_table* k : tables())
+    for (const std::int64_t rows : {1, 3, 4, 5, 8, 13, 16, 17, 32, 37}) {
+      auto s1 = s, l1 = l, o1 = o, m1 = m, s2 = s, l2 = l, o2 = o, m2 = m;
+      k->soften({s1.data(), rows, 16, 64, m1.data(), l1.data(), o1.data(), o_stride, true});
+      for (std::int64_t r = 0; r < rows; ++r)
+        k->soften({&s2[r * block_keys], 1, 16, 64, &m2[r], &l2[r * sum_lanes], &o2[r * o_stride], o_stride, true});
+      for (const auto& [x, y] : {std::pair(&s1, &s2), {&l1, &l2}, {&o1, &o2}, {&m1, &m2}})
+        ASSERT_EQ(std::memcmp(x->data(), y->data(), x->size() * sizeof(float)), 0) << gqa::name(k->target) << rows;
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const bool blind = r % 7 == 2 && r % 13 != 4;
+        const float top = *std::max_element(&s[r * block_keys + 16], &s[(r + 1) * block_keys]);
+        if (blind) ASSERT_EQ(m1[r], m[r]) << r;
+        else if (r % 11 != 3 && r % 13 != 4) ASSERT_EQ(m1[r], std::max(m[r], std::rint(top * 0x1.715476p+0f))) << r;
+        else ASSERT_TRUE(std::isnan(l1[r * sum_lanes + 4])) << "NaN weighs NaN, in row " << r;
+      }
     }
 }
 

@@ -18,21 +18,57 @@ GQA_INLINE void scale_row(float* x, std::int64_t n, float factor) {
   for (std::int64_t i = 0; i < n; i += width) vstore(x + i, vload(x + i) * vset(factor));
 }
 
-/// The row's maximum over this block and before, and what was summed before brought down to it.
+/// Lane r: the highest score of row r of n, up to `width`; 0 of rows that are not there.
+GQA_INLINE vec highest_of_rows(const soften_args& a, const float* s, std::int64_t n) {
+  float of_row[width][width];
+  for (std::int64_t r = 0; r < n; ++r, s += block_keys) {
+    vec high = vload(s + a.begin);
+    for (std::int64_t i = a.begin + width; i < a.end; i += width) high = vmax(high, vload(s + i));
+    vstore(of_row[r], high);
+  }
+  for (std::int64_t r = n; r < width; ++r) vstore(of_row[r], vzero());
+  vec x[width];
+  GQA_UNROLL(16)
+  for (int r = 0; r < width; ++r) x[r] = vload(of_row[r]);
+  GQA_UNROLL(4)
+  for (int rows = width / 2; rows > 0; rows /= 2) {
+    GQA_UNROLL(8)
+    for (int r = 0; r < rows; ++r) x[r] = vmax(evens(x[2 * r], x[2 * r + 1]), odds(x[2 * r], x[2 * r + 1]));
+  }
+  return x[0];
+}
+
+/// The maxima of n rows, up to `width`, over this block and before, and what was summed before brought down to them.
 template <bool Hidden>
-GQA_INLINE void raise_maximum(const soften_args& a, const float* s, float& m, float* l, float* o) {
-  vec high = vload(s + a.begin);
-  for (std::int64_t i = a.begin + width; i < a.end; i += width) high = vmax(high, vload(s + i));
-  const float top = highest_lane(high);
-  if (Hidden && is_minus_inf(top)) return;  // sees nothing here
-  const float n = split_exponent(vset(top)).n[0];
-  if (is_minus_inf(m)) {
-    m = n;
-  } else if (n > m) {
-    const float shrink = power_of_two(m - n);
-    scale_row(l, sum_lanes, shrink);
-    scale_row(o, a.o_stride, shrink);
-    m = n;
+GQA_INLINE void raise_maxima(const soften_args& a, std::int64_t first, std::int64_t n) {
+  const ivec none = viset((std::int32_t)0xff800000);
+  float m[width] = {};
+  for (std::int64_t r = 0; r < n; ++r) m[r] = a.m[first + r];
+  const vec top = highest_of_rows(a, a.s + first * block_keys, n), before = vload(m);
+  const vec here = split_exponent(top).n;
+  const ivec fresh = (ivec)(vbits(before) == none);
+  vec after = vfloat((vbits(here) & fresh) | (vbits(vmax(here, before)) & ~fresh));
+  if (Hidden) {
+    const ivec blind = (ivec)(vbits(top) == none);  // sees nothing here
+    after = vfloat((vbits(before) & blind) | (vbits(after) & ~blind));
+  }
+  vstore(m, after);
+  for (std::int64_t r = 0; r < n; ++r) a.m[first + r] = m[r];
+
+  // The rows that rise are listed first: a branch for each would often be guessed wrong.
+  float shrink[width], rises[width];
+  vstore(shrink, scale_down(vset(2.0f), before - after));
+  vstore(rises, vfloat((ivec)(after > before) & ~fresh));
+  std::int64_t rows[width], rising = 0;
+  for (std::int64_t r = 0; r < n; ++r) {
+    std::int32_t yes;
+    __builtin_memcpy(&yes, rises + r, sizeof yes);
+    rows[rising] = r;
+    rising -= yes;
+  }
+  for (std::int64_t i = 0; i < rising; ++i) {
+    scale_row(a.l + (first + rows[i]) * sum_lanes, sum_lanes, shrink[rows[i]]);
+    scale_row(a.o + (first + rows[i]) * a.o_stride, a.o_stride, shrink[rows[i]]);
   }
 }
 
@@ -61,15 +97,13 @@ GQA_INLINE void weights_of_row(const soften_args& a, float* s, float m, float* l
   for (int j = 0; j < sums; ++j) vstore(l + j * width, sum[j]);
 }
 
-/// The maxima of several rows first: they branch, and a wrong guess would throw away the exponentials under way.
+/// The maxima of several rows first, whose scores stay in the first level of cache.
 template <bool Hidden>
 GQA_INLINE void soften_rows(const soften_args& a) {
-  constexpr std::int64_t together = 16;  // whose scores stay in the first level of cache
-  for (std::int64_t first = 0; first < a.rows; first += together) {
-    const std::int64_t last = first + together < a.rows ? first + together : a.rows;
-    for (std::int64_t r = first; r < last; ++r)
-      raise_maximum<Hidden>(a, a.s + r * block_keys, a.m[r], a.l + r * sum_lanes, a.o + r * a.o_stride);
-    for (std::int64_t r = first; r < last; ++r)
+  for (std::int64_t first = 0; first < a.rows; first += width) {
+    const std::int64_t n = first + width < a.rows ? width : a.rows - first;
+    raise_maxima<Hidden>(a, first, n);
+    for (std::int64_t r = first; r < first + n; ++r)
       weights_of_row<Hidden>(a, a.s + r * block_keys, a.m[r], a.l + r * sum_lanes);
   }
 }

@@ -1,15 +1,13 @@
-// For targets whose vec is 4 lanes: vec8 is two of them. The highest lane, loads and fma, sums of accumulators, and
-// 8 x 8 transposition. add_pairs (a01 a23 b01 b23) is the target's own.
+// For targets whose vec is 4 lanes: vec8 is two of them. Even and odd lanes, loads and fma, sums of
+// accumulators, and 8 x 8 transposition. add_pairs (a01 a23 b01 b23) is the target's own.
 struct vec8 {
   vec low, high;
 };
 typedef vec8 rows_vec;  // of a dot product
 inline constexpr int rows_in_vec = 1;
 
-GQA_INLINE float highest_lane(vec x) {
-  const vec y = vmax(x, __builtin_shufflevector(x, x, 2, 3, 0, 1));
-  return vmax(y, __builtin_shufflevector(y, y, 1, 0, 3, 2))[0];
-}
+GQA_INLINE vec evens(vec a, vec b) { return __builtin_shufflevector(a, b, 0, 2, 4, 6); }
+GQA_INLINE vec odds(vec a, vec b) { return __builtin_shufflevector(a, b, 1, 3, 5, 7); }
 
 GQA_INLINE vec8 load8(const float* p) { return {vload(p), vload(p + 4)}; }
 GQA_INLINE vec8 hold8(vec8 x) { return x; }

@@ -22,7 +22,6 @@ GQA_INLINE vec vload(const float* p) { return _mm256_loadu_ps(p); }
 GQA_INLINE void vstore(float* p, vec x) { _mm256_storeu_ps(p, x); }
 GQA_INLINE vec vfma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 GQA_INLINE vec vmax(vec a, vec b) { return _mm256_max_ps(a, b); }  // b where either is NaN
-GQA_INLINE float highest_lane(vec x) { return highest_lane8(x); }
 GQA_INLINE vec vrint(vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
 GQA_INLINE vec vfloat(ivec x) { return (vec)x; }

@@ -24,10 +24,6 @@ GQA_INLINE vec vload(const float* p) { return _mm512_loadu_ps(p); }
 GQA_INLINE void vstore(float* p, vec x) { _mm512_storeu_ps(p, x); }
 GQA_INLINE vec vfma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 GQA_INLINE vec vmax(vec a, vec b) { return _mm512_maskz_max_ps(every_lane, a, b); }  // b where either is NaN
-GQA_INLINE float highest_lane(vec x) {
-  return highest_lane8(_mm256_max_ps(__builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7),
-                                     __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15)));
-}
 GQA_INLINE vec vrint(vec x) {
   return _mm512_maskz_roundscale_ps(every_lane, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }

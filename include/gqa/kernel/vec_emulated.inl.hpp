@@ -24,13 +24,16 @@ GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
 GQA_INLINE ivec viset(std::int32_t x) { return ivec{} + x; }
 #include "vec_plain.inl.hpp"
 
-GQA_INLINE float highest_lane(vec x) {
-  float lanes[width];
-  vstore(lanes, x);
-  for (int n = width / 2; n > 0; n /= 2)
-    for (int i = 0; i < n; ++i) lanes[i] = lanes[i] > lanes[i + n] ? lanes[i] : lanes[i + n];
-  return lanes[0];
+/// Every second lane of a and b, one after the other, from lane `first` on.
+GQA_INLINE vec every_second(vec a, vec b, int first) {
+  float x[2 * width], y[width];
+  vstore(x, a);
+  vstore(x + width, b);
+  for (int i = 0; i < width; ++i) y[i] = x[2 * i + first];
+  return vload(y);
 }
+GQA_INLINE vec evens(vec a, vec b) { return every_second(a, b, 0); }
+GQA_INLINE vec odds(vec a, vec b) { return every_second(a, b, 1); }
 
 #if !defined(__FMA__) && !defined(__aarch64__)
 #include "fma_exact.inl.hpp"
@@ -97,10 +100,9 @@ GQA_INLINE void widen_apart(const char* p, vec& even, vec& odd) {
 }
 template <element E>
 GQA_INLINE void take_apart(vec& first, vec& second) {
-  float x[2 * width];
-  vstore(x, first);
-  vstore(x + width, second);
-  widen_apart<element::f32>((const char*)x, first, second);
+  const vec a = first, b = second;
+  first = evens(a, b);
+  second = odds(a, b);
 }
 template <element E>
 GQA_INLINE void put_together(vec& even, vec& odd) {
