@@ -205,14 +205,23 @@ GQA_INLINE bool takes(std::int64_t columns) {
   return C == 3 ? vectors == 3 || vectors >= 5 : vectors >= C;
 }
 
-/// Columns in wide tiles as far as they go, which read least for each multiplication: of 4 rows x 3 vectors only where
-/// values have 16 bits and rows are a multiple, as measured. Not inlined, as dot_tile.
+/// Whether rows had best take values in wide tiles, which read least for each multiplication. Those of 4 rows only
+/// where values have 16 bits and rows are a multiple; the larger ones unless a single narrow tile takes all rows, and
+/// so reads f32, as it lies in the second level of cache, once: measured.
+template <element E, fetch F>
+GQA_INLINE bool wide_tiles_pay(std::int64_t rows) {
+  if (wide_rows <= 4) return wide_rows == 4 && E != element::f32 && rows % 4 == 0;
+  const bool one_narrow = rows == row_tile || (rows > wide_rows && rows <= 8);
+  return E != element::f32 || F == fetch::none || !one_narrow;
+}
+
+/// Columns in wide tiles as far as they go, if they pay. Not inlined, as dot_tile.
 template <element E, fetch F>
 GQA_ENTRY void weigh_many(const weigh_args& a) noexcept {
   constexpr int R = wide_rows, C = wide_vectors;
   std::int64_t column = 0;
   if constexpr (R > 4 || (R == 4 && E != element::f32))
-    if (R > 4 || a.rows % 4 == 0)
+    if (wide_tiles_pay<E, F>(a.rows))
       for (; takes<C>(a.dim - column); column += C * width) weigh_rows<E, R, C, false, F>(a, column);
   for (; column + 2 * width <= a.dim; column += 2 * width) weigh_rows<E, row_tile, 2, false, F>(a, column);
   for (; column + width <= a.dim; column += width) weigh_rows<E, row_tile, 1, false, F>(a, column);
