@@ -254,8 +254,9 @@ TEST(ReadingOrder, RowsThatTouchArePrefetchedInTheOrderOfMemoryOnce) {
             // The next tokens find room beside these.
             const bool room = heads * bytes <= on.memory.largest_token && (rows > 1 || on.processor.asks_for_heads);
             const bool pays = on.processor.memory_order && room;
-            const bool by_parts = on.processor.by_parts && rows > element && rows <= 4 * element &&
-                                  heads * bytes <= gqa::memory_page_bytes && bytes >= 4 * line_bytes;
+            const std::int64_t largest = gqa::memory_page_bytes / (rows > element ? 1 : 2);
+            const bool by_parts =
+                on.processor.by_parts && rows <= 4 * element && heads * bytes <= largest && bytes >= 4 * line_bytes;
             EXPECT_EQ(order.keys.follows_memory(), pays || by_parts);
             EXPECT_EQ(order.values.follows_memory(),
                       (pays && rows > on.memory.beside_rows && rows <= element) || by_parts);
@@ -351,7 +352,9 @@ TEST(ReadingOrder, FewRowsPrefetchWhatComesNextInPartsWhereThatPays) {
       EXPECT_EQ(pace.step, step) << heads << " heads, of which 64 KiB come next";
     }
   }
-  EXPECT_EQ(order_of(interleaved(8, 2, 2, 256, of_xeon)).keys.prefetch, prefetch_order::of_use) << "reading binds";
+  for (const std::int64_t heads : {2, 8, 16})  // reading binds
+    EXPECT_EQ(order_of(interleaved(heads, 2, 2, 256, of_xeon)).keys.prefetch,
+              heads <= 8 ? prefetch_order::of_memory_by_parts : prefetch_order::of_use);
   EXPECT_EQ(order_of(interleaved(2, 7, 2, 128, of_xeon)).keys.prefetch, prefetch_order::of_use) << "two parts only";
   EXPECT_EQ(order_of(interleaved(32, 4, 2, 256, of_xeon)).keys.prefetch, prefetch_order::of_use) << "large tokens";
 

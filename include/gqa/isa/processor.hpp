@@ -29,8 +29,8 @@ struct processor_traits {
   bool memory_order = true;
   /// Where reading binds, keys are best scored in turn (plan/reading_order.hpp).
   bool in_turn = true;
-  /// Up to so many rows, where reading binds, prefetch what several heads, or parts of one, bring into the first level
-  /// of cache, not the second.
+  /// Up to so many rows, where reading binds, prefetch what several heads, or parts, bring into the first level of
+  /// cache, not the second.
   std::int64_t first_level_rows = 0;
   /// Memory pages side by side are answered sooner than one after the other: few rows prefetch what comes next in parts
   /// (plan/reading_order.hpp).

@@ -148,13 +148,13 @@ struct unit_shape {
 }
 
 /// Whether rows had best prefetch the keys, or values, that come next in parts side by side: those of one head, which
-/// are a single stream; those of several, which have streams enough, where arithmetic takes longer, if tokens are small
-/// and rows make four parts or more. Measured.
+/// are a single stream; those of several, which are more, if rows make four parts or more and tokens are small, the
+/// smaller where reading binds. Measured.
 [[nodiscard]] constexpr bool parts_pay(const unit_shape& u, const row_pitch& pitch) noexcept {
   const bool few = u.rows <= 4 * pitch.element, whole_lines = pitch.row % line_bytes == 0;
   if (!u.processor.by_parts || !few || !whole_lines || !pitch.rows_touch(u.heads)) return false;
-  return u.heads == 1 ||
-         (!reading_binds(u.rows, pitch.element) && pitch.token <= memory_page_bytes && pitch.row >= 4 * line_bytes);
+  const std::int64_t largest_token = memory_page_bytes / (reading_binds(u.rows, pitch.element) ? 2 : 1);
+  return u.heads == 1 || (pitch.token <= largest_token && pitch.row >= 4 * line_bytes);
 }
 
 /// The most tokens whose rows fit in `bytes`: a power of two from `least` to a block.
@@ -236,12 +236,12 @@ struct unit_shape {
   return std::clamp(bytes / (pace.step * pace.pitch.row), least, u.heads * block_keys / pace.step);
 }
 
-/// Whether what `pace` prefetches goes into the first level of cache: where the processor gains by it, in parts of one
-/// head and, if it finds room there, in the order of use of several.
+/// Whether what `pace` prefetches goes into the first level of cache: where the processor gains by it, in parts
+/// and, if it finds room there, in the order of use of several heads.
 [[nodiscard]] constexpr bool to_first_level(const reading_pace& pace, const unit_shape& u) noexcept {
   if (u.rows > u.processor.first_level_rows || !reading_binds(u.rows, pace.pitch.element)) return false;
-  if (u.heads == 1) return pace.prefetch == prefetch_order::of_memory_by_parts;
-  return !pace.follows_memory() && pace.visits_on * pace.step * pace.pitch.row <= first_level_bytes / 2;
+  if (pace.prefetch == prefetch_order::of_memory_by_parts) return true;
+  return u.heads > 1 && !pace.follows_memory() && pace.visits_on * pace.step * pace.pitch.row <= first_level_bytes / 2;
 }
 
 /// How memory pages are asked for, as measured. Asked for one by one, in order, a processor sees where that leads and
