@@ -295,6 +295,7 @@ TEST(ReadingOrder, AProcessorThatLikesTheOrderOfUsePrefetchesIntoTheFirstLevelWh
         }
         EXPECT_EQ(order(of_xeon).keys.first_level, rows <= element) << heads << " heads, " << rows;
         EXPECT_EQ(order(of_xeon).values.first_level, rows <= element) << heads << " heads, " << rows;
+        EXPECT_EQ(order(xeon_avx2).keys.first_level, rows == 1) << heads << " heads, " << rows;
         EXPECT_EQ(order(xeon_avx2).values.first_level, rows == 1) << heads << " heads, " << rows;
         EXPECT_FALSE(order(of_xeon).in_turn);
       }

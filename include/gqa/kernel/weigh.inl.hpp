@@ -205,12 +205,12 @@ GQA_INLINE bool takes(std::int64_t columns) {
   return C == 3 ? vectors == 3 || vectors >= 5 : vectors >= C;
 }
 
-/// Whether rows had best take values in wide tiles, which read least for each multiplication. Those of 4 rows only
-/// where values have 16 bits and rows are a multiple; the larger ones unless a single narrow tile takes all rows, and
-/// so reads f32, as it lies in the second level of cache, once: measured.
+/// Whether rows had best take values in wide tiles, which read least for each multiplication. Those of 4 rows only if
+/// rows are a multiple; the larger ones unless one narrow tile has all rows (see smaller_tile) and values are f32 in
+/// the second level of cache, which it then reads once. Packed values lie in the first. Measured.
 template <element E, fetch F>
 GQA_INLINE bool wide_tiles_pay(std::int64_t rows) {
-  if (wide_rows <= 4) return wide_rows == 4 && E != element::f32 && rows % 4 == 0;
+  if (wide_rows <= 4) return rows % 4 == 0;
   const bool one_narrow = rows == row_tile || (rows > wide_rows && rows <= 8);
   return E != element::f32 || F == fetch::none || !one_narrow;
 }

@@ -148,8 +148,8 @@ struct unit_shape {
 }
 
 /// Whether rows had best prefetch the keys, or values, that come next in parts side by side: those of one head, which
-/// are a single stream; those of several, which are more, if rows make four parts or more and tokens are small, the
-/// smaller where reading binds. Measured.
+/// are a single stream; those of several, which are more, if rows make four parts or more and tokens are small, half
+/// as large where reading binds. Measured.
 [[nodiscard]] constexpr bool parts_pay(const unit_shape& u, const row_pitch& pitch) noexcept {
   const bool few = u.rows <= 4 * pitch.element, whole_lines = pitch.row % line_bytes == 0;
   if (!u.processor.by_parts || !few || !whole_lines || !pitch.rows_touch(u.heads)) return false;
