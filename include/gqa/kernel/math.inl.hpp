@@ -60,8 +60,7 @@ GQA_INLINE vec tanh_of(vec x) {
   const vec e = scale_down(twice_exp2(t - n), n);
   const vec large = (vset(1.0f) - e) / (vset(1.0f) + e);
   const ivec below = (ivec)(a < vset(0.625f));
-  const ivec y = (vbits(small) & below) | (vbits(large) & ~below);
-  return vfloat((y & ~sign) | (vbits(x) & sign));
+  return vselect(sign, x, vselect(below, small, large));
 }
 
 /// ln(x) for a finite x > 0 that is normal, in double; error below 2^-45.

@@ -7,6 +7,7 @@ GQA_INLINE bool is_minus_inf(float x) {
   __builtin_memcpy(&bits, &x, 4);
   return bits == 0xff800000u;
 }
+GQA_INLINE ivec minus_inf_lanes(vec x) { return (ivec)(vbits(x) == viset((std::int32_t)0xff800000)); }
 GQA_INLINE float minus_inf() {
   const std::uint32_t bits = 0xff800000u;
   float x;
@@ -41,30 +42,24 @@ GQA_INLINE vec highest_of_rows(const soften_args& a, const float* s, std::int64_
 /// The maxima of n rows, up to `width`, over this block and before, and what was summed before brought down to them.
 template <bool Hidden>
 GQA_INLINE void raise_maxima(const soften_args& a, std::int64_t first, std::int64_t n) {
-  const ivec none = viset((std::int32_t)0xff800000);
   float m[width] = {};
   for (std::int64_t r = 0; r < n; ++r) m[r] = a.m[first + r];
   const vec top = highest_of_rows(a, a.s + first * block_keys, n), before = vload(m);
   const vec here = split_exponent(top).n;
-  const ivec fresh = (ivec)(vbits(before) == none);
-  vec after = vfloat((vbits(here) & fresh) | (vbits(vmax(here, before)) & ~fresh));
-  if (Hidden) {
-    const ivec blind = (ivec)(vbits(top) == none);  // sees nothing here
-    after = vfloat((vbits(before) & blind) | (vbits(after) & ~blind));
-  }
+  const ivec fresh = minus_inf_lanes(before);
+  vec after = vselect(fresh, here, vmax(here, before));
+  if (Hidden) after = vselect(minus_inf_lanes(top), before, after);  // a row that sees nothing here
   vstore(m, after);
   for (std::int64_t r = 0; r < n; ++r) a.m[first + r] = m[r];
 
   // The rows that rise are listed first: a branch for each would often be guessed wrong.
   float shrink[width], rises[width];
   vstore(shrink, scale_down(vset(2.0f), before - after));
-  vstore(rises, vfloat((ivec)(after > before) & ~fresh));
+  vstore(rises, vand(vset(1.0f), (ivec)(after > before) & ~fresh));
   std::int64_t rows[width], rising = 0;
   for (std::int64_t r = 0; r < n; ++r) {
-    std::int32_t yes;
-    __builtin_memcpy(&yes, rises + r, sizeof yes);
     rows[rising] = r;
-    rising -= yes;
+    rising += (std::int64_t)rises[r];
   }
   for (std::int64_t i = 0; i < rising; ++i) {
     scale_row(a.l + (first + rows[i]) * sum_lanes, sum_lanes, shrink[rows[i]]);
@@ -85,10 +80,7 @@ GQA_INLINE void weights_of_row(const soften_args& a, float* s, float m, float* l
       const vec x = vload(s + i + j * width);
       const exponent e = split_exponent(x);
       vec p = scale_down(twice_exp2(e.f), e.n - base);
-      if (Hidden) {
-        const ivec unseen = (ivec)(vbits(x) == viset((std::int32_t)0xff800000));
-        p = vfloat((vbits(p) & ~unseen) | (viset(INT32_MIN) & unseen));
-      }
+      if (Hidden) p = vselect(minus_inf_lanes(x), vfloat(viset(INT32_MIN)), p);
       vstore(s + i + j * width, p);
       sum[j] = sum[j] + p;
     }

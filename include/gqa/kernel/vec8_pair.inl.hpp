@@ -1,5 +1,5 @@
-// For targets whose vec is 4 lanes: vec8 is two of them. Even and odd lanes, loads and fma, sums of
-// accumulators, and 8 x 8 transposition. add_pairs (a01 a23 b01 b23) is the target's own.
+// For targets whose vec is 4 lanes: vec8 is two of them. Even and odd lanes, loads and fma, sums of accumulators,
+// and 8 x 8 transposition. add_pairs (a01 a23 b01 b23) is the target's own.
 struct vec8 {
   vec low, high;
 };

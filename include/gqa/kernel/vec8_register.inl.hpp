@@ -1,5 +1,5 @@
-// 8 lanes in one AVX register: loads and fma; sums and transposition in vec8_shuffle.inl.hpp. How
-// elements widen is the target's own.
+// 8 lanes in one AVX register: loads and fma; sums and transposition in vec8_shuffle.inl.hpp. How elements
+// widen is the target's own.
 typedef float vec8 __attribute__((vector_size(32)));
 
 GQA_INLINE vec8 load8(const float* p) { return _mm256_loadu_ps(p); }

@@ -16,6 +16,8 @@ inline constexpr int dot_sums = 12;       // as far as their sums have registers
 inline constexpr int unpacked_rows = 48;  // measured: a tie at 48 rows
 inline constexpr memory_traits memory = {};
 
+#include "vec_bits.inl.hpp"
+
 GQA_INLINE vec vzero() { return vec{}; }
 GQA_INLINE vec vset(float x) { return _mm256_set1_ps(x); }
 GQA_INLINE vec vload(const float* p) { return _mm256_loadu_ps(p); }
@@ -23,12 +25,9 @@ GQA_INLINE void vstore(float* p, vec x) { _mm256_storeu_ps(p, x); }
 GQA_INLINE vec vfma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 GQA_INLINE vec vmax(vec a, vec b) { return _mm256_max_ps(a, b); }  // b where either is NaN
 GQA_INLINE vec vrint(vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
-GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
 GQA_INLINE ivec viset(std::int32_t x) { return (ivec)_mm256_set1_epi32(x); }
 GQA_INLINE ivec vtoint(vec x) { return (ivec)_mm256_cvttps_epi32(x); }
 GQA_INLINE ivec vshift(ivec x) { return (ivec)_mm256_slli_epi32((__m256i)x, 23); }  // x << 23
-GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 
 // Bytes that shift bf16 into place: of 8 elements in both halves of a register, the lower half takes the first 4.
 alignas(32) inline constexpr std::int32_t upper_halves[8] = {0x0100ffff, 0x0302ffff, 0x0504ffff, 0x0706ffff,

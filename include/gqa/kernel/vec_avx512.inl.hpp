@@ -18,6 +18,8 @@ inline constexpr int unpacked_rows = 64;  // measured: a tie at 64 rows
 inline constexpr memory_traits memory = {.largest_token = 32 * 1024, .beside_rows = 4};
 inline constexpr __mmask16 every_lane = 0xffff;
 
+#include "vec_bits.inl.hpp"
+
 GQA_INLINE vec vzero() { return vec{}; }
 GQA_INLINE vec vset(float x) { return _mm512_set1_ps(x); }
 GQA_INLINE vec vload(const float* p) { return _mm512_loadu_ps(p); }
@@ -27,12 +29,9 @@ GQA_INLINE vec vmax(vec a, vec b) { return _mm512_maskz_max_ps(every_lane, a, b)
 GQA_INLINE vec vrint(vec x) {
   return _mm512_maskz_roundscale_ps(every_lane, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
-GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
 GQA_INLINE ivec viset(std::int32_t x) { return (ivec)_mm512_set1_epi32(x); }
 GQA_INLINE ivec vtoint(vec x) { return (ivec)_mm512_maskz_cvttps_epi32(every_lane, x); }
 GQA_INLINE ivec vshift(ivec x) { return (ivec)_mm512_maskz_slli_epi32(every_lane, (__m512i)x, 23); }  // x << 23
-GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 
 // bf16 takes one shuffle a vector: `places` has in the upper half of each lane which 16 bits go there, and the mask
 // leaves zeros in the lower.

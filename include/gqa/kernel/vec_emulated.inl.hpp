@@ -19,8 +19,6 @@ GQA_INLINE vec vset(float x) {
 }
 GQA_INLINE vec vload(const float* p) { return load_as<vec>(p); }
 GQA_INLINE void vstore(float* p, vec x) { __builtin_memcpy(p, &x, sizeof x); }
-GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
-GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
 GQA_INLINE ivec viset(std::int32_t x) { return ivec{} + x; }
 #include "vec_plain.inl.hpp"
 

@@ -14,6 +14,8 @@ inline constexpr int dot_sums = 8;  // as far as their sums have registers
 inline constexpr int unpacked_rows = 8;
 inline constexpr memory_traits memory = {};
 
+#include "vec_bits.inl.hpp"
+
 GQA_INLINE vec vzero() { return vec{}; }
 GQA_INLINE vec vset(float x) { return vdupq_n_f32(x); }
 GQA_INLINE vec vload(const float* p) { return vld1q_f32(p); }
@@ -21,12 +23,9 @@ GQA_INLINE void vstore(float* p, vec x) { vst1q_f32(p, x); }
 GQA_INLINE vec vfma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
 GQA_INLINE vec vmax(vec a, vec b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }  // b where either is NaN, unlike fmax
 GQA_INLINE vec vrint(vec x) { return vrndnq_f32(x); }
-GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
-GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
 GQA_INLINE ivec viset(std::int32_t x) { return vdupq_n_s32(x); }
 GQA_INLINE ivec vtoint(vec x) { return vcvtq_s32_f32(x); }
 GQA_INLINE ivec vshift(ivec x) { return vshlq_n_s32(x, 23); }
-GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
 
 template <element E, int = 0>
 GQA_INLINE vec widen(const char* p) {

@@ -1,7 +1,7 @@
-// Operations that plain vector types have at any width: selection, maximum, rounding, conversion. For targets without
+// Operations that plain vector types have at any width: maximum, rounding, conversion. For targets without
 // instructions of their own for them (portable, emulated); vec, ivec and viset are theirs.
-GQA_INLINE vec vand(vec x, ivec mask) { return (vec)(vbits(x) & mask); }
-GQA_INLINE vec vselect(ivec mask, vec a, vec b) { return (vec)((vbits(a) & mask) | (vbits(b) & ~mask)); }
+#include "vec_bits.inl.hpp"
+
 GQA_INLINE vec vmax(vec a, vec b) { return vselect((ivec)(a > b), a, b); }  // b where either is NaN
 GQA_INLINE vec vrint(vec x) {
   const ivec sign = viset(INT32_MIN);

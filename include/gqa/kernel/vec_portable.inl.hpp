@@ -4,7 +4,7 @@ typedef float vec __attribute__((vector_size(16)));
 typedef std::int32_t ivec __attribute__((vector_size(16)));
 inline constexpr int width = 4;
 inline constexpr int row_tile = 4;
-inline constexpr int wide_rows = 0;           // x wide_vectors of values: none
+inline constexpr int wide_rows = 0;  // x wide_vectors of values: none
 inline constexpr int wide_vectors = 0;
 inline constexpr int score_rows = 4;          // rows of a panel product's register tile
 inline constexpr int panel_registers = 12;    // accumulators it may have
@@ -23,8 +23,6 @@ GQA_INLINE vec vload(const float* p) {
   return x;
 }
 GQA_INLINE void vstore(float* p, vec x) { __builtin_memcpy(p, &x, sizeof x); }
-GQA_INLINE ivec vbits(vec x) { return (ivec)x; }
-GQA_INLINE vec vfloat(ivec x) { return (vec)x; }
 GQA_INLINE ivec viset(std::int32_t x) { return ivec{x, x, x, x}; }
 #include "vec_plain.inl.hpp"
 
